@@ -1,0 +1,77 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+# Every range has a reason; an upper bound stands where the next major release is known or likely to break us.
+install_requires = [
+    # 5.20 brought `sub_configs_defaults`, `VideoProcessorMixin` and registration of video processors by backend.
+    "transformers>=5.20,<6",
+    # `torch.nn.Buffer` and SDPA with grouped key/value heads; what transformers 5.20 itself asks for.
+    "torch>=2.5",
+    # transformers' AutoVideoProcessor and its tensor image backend import it; keep it from the same source as torch.
+    "torchvision>=0.20",
+    # 15 is the first PyAV with typed `side_data`, `Codec.qp_map` came with 18's FFmpeg 8; motion vectors need both.
+    "av>=18",
+    "numpy>=1.26",
+    # chat templates: transformers' `apply_chat_template` imports it lazily and does not depend on it.
+    "jinja2>=3.1",
+    "pillow>=10",
+    "tokenizers>=0.22",
+    "safetensors>=0.6",
+    "huggingface-hub>=1.0,<3",
+    # PEFT: the default LoRA target modules are registered on import, when it is installed.
+]
+
+train = ["trl>=1.16,<2", "peft>=0.21,<1", "accelerate>=1.10", "datasets>=4.7"]
+viz = ["matplotlib>=3.8"]
+test = [*train, *viz, "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
+
+extras_require = {
+    "train": train,
+    # Exact bits per macroblock: Linux wheels only, and numpy below 2.
+    "bits": ["codec-video-prep==0.2.5"],
+    "viz": viz,
+    "test": test,
+    "dev": [*test, "ruff>=0.17", "transformers-mlinter>=0.1.5"],
+}
+
+setup(
+    name="transformers-ov2",
+    version="0.1.0",
+    description="LLaVA-OneVision-2 for transformers: native model, processor and codec-stream video tokenization",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The transformers_ov2 authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    package_dir={"": "src"},
+    packages=find_packages("src"),
+    package_data={"transformers_ov2": ["*.jinja", "*.md", "py.typed"]},
+    python_requires=">=3.11",
+    install_requires=install_requires,
+    extras_require=extras_require,
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
