@@ -1,0 +1,194 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Options of the codec-stream tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+GROUPINGS = ("packet_energy", "readiness", "fixed")
+SELECTIONS = ("evidence", "state")
+BIT_SOURCES = ("auto", "stock", "codec-video-prep")
+
+
+@dataclass(frozen=True)
+class CodecStreamConfig:
+    """
+    Every option of [`~transformers_ov2.codec.tokenize_video`]. Instances are immutable and valid: each field is
+    checked on construction and a `ValueError` (wrong value) or `TypeError` (wrong type) names the field.
+
+    The eight keys of the released checkpoint's `codec` block (`target_canvas`, `group_size`, `images_per_group`,
+    `patch`, `max_pixels`, `min_group_frames`, `max_group_frames`, `spatial_mask_mode`) are fields of the same name and
+    default.
+
+    Args:
+        target_canvas (`int`, defaults to 32):
+            Number of canvases of a video. Exactly this many are made when the video has at least as many frames
+            (`grouping="readiness"` only aims at it, as the reference tool does).
+        images_per_group (`int`, defaults to 4):
+            Canvases of a group: one I-canvas and `images_per_group - 1` P-canvases.
+        group_size (`int`, defaults to 32):
+            Sampled source frames per group of `grouping="readiness"`, which samples
+            `target_canvas / images_per_group * group_size` frames.
+        patch (`int`, defaults to 14):
+            Side of a patch in pixels.
+        merge (`int`, defaults to 2):
+            Side in patches of a block, the unit of selection: one language model token each.
+        min_pixels (`int`, defaults to 3136):
+            Videos with fewer pixels per frame are enlarged to at least this many.
+        max_pixels (`int`, defaults to 150000):
+            Videos with more pixels per frame are reduced to at most this many: the size of a canvas in pixels.
+        grouping (`str`, defaults to `"packet_energy"`):
+            How the video is cut into groups: `"packet_energy"` (bytes of the predicted pictures: busy regions get
+            short groups), `"readiness"` (the reference tool's rule) or `"fixed"` (groups of equal length).
+        selection (`str`, defaults to `"evidence"`):
+            How blocks are chosen: `"evidence"` (strongest blocks of the group) or `"state"` (the refreshes that remove
+            most error from what was shown before).
+        bit_source (`str`, defaults to `"auto"`):
+            Where the evidence comes from: `"stock"`, what PyAV gives (motion vectors, residuals, packet sizes,
+            quantisers), or `"codec-video-prep"`, bits per macroblock from that package, which must be installed.
+            `"auto"` is `"stock"`: exact bits are used only when asked for by name.
+        source_frames_per_canvas (`int`, defaults to 8):
+            At most this many source frames are decoded per canvas (`"packet_energy"` and `"fixed"`).
+        crowding_penalty (`float`, defaults to 0.35):
+            λ of `score / sqrt(1 + λ · rank)` for the block of that rank inside its frame (`selection="evidence"`; 0
+            ranks by score alone).
+        min_group_frames (`int`, defaults to 8):
+            Least number of sampled frames of a group (`"readiness"`).
+        max_group_frames (`int`, defaults to 64):
+            Greatest number of sampled frames of a group (`"readiness"`).
+        spatial_mask_mode (`str`, defaults to `"off"`):
+            Key of the released checkpoint; `"off"` is its only value.
+        max_tokens (`int`, *optional*):
+            Limit on the language model tokens of the video, visual tokens and text of the timestamps together. Fewer
+            canvases are made when it requires it, and it is never exceeded. Not available with `grouping="readiness"`,
+            whose number of groups is known only afterwards.
+        num_threads (`int`, defaults to 0):
+            Threads that decode, each its own range of GOPs; 0 takes the available cores, at most 8. The result does
+            not depend on it.
+    """
+
+    target_canvas: int = 32
+    images_per_group: int = 4
+    group_size: int = 32
+    patch: int = 14
+    merge: int = 2
+    min_pixels: int = 56 * 56
+    max_pixels: int = 150_000
+    grouping: str = "packet_energy"
+    selection: str = "evidence"
+    bit_source: str = "auto"
+    source_frames_per_canvas: int = 8
+    crowding_penalty: float = 0.35
+    min_group_frames: int = 8
+    max_group_frames: int = 64
+    spatial_mask_mode: str = "off"
+    max_tokens: int | None = None
+    num_threads: int = 0
+
+    def __post_init__(self):
+        for name in (
+            "target_canvas",
+            "images_per_group",
+            "group_size",
+            "patch",
+            "merge",
+            "min_pixels",
+            "max_pixels",
+            "source_frames_per_canvas",
+            "min_group_frames",
+            "max_group_frames",
+        ):
+            self._set_int(name, least=1)
+        self._set_int("num_threads", least=0)
+        if self.max_tokens is not None:
+            self._set_int("max_tokens", least=1)
+        self._set_float("crowding_penalty", least=0.0)
+        self._check_choice("grouping", GROUPINGS)
+        self._check_choice("selection", SELECTIONS)
+        self._check_choice("bit_source", BIT_SOURCES)
+        self._check_choice("spatial_mask_mode", ("off",))
+        for least, greatest in (("min_pixels", "max_pixels"), ("min_group_frames", "max_group_frames")):
+            if getattr(self, least) > getattr(self, greatest):
+                raise ValueError(
+                    f"`{least}` ({getattr(self, least)}) must not exceed `{greatest}` ({getattr(self, greatest)})."
+                )
+        if self.max_pixels < self.factor**2:
+            raise ValueError(
+                f"`max_pixels` ({self.max_pixels}) must hold one block of `merge x merge` patches: "
+                f"at least {self.factor**2}."
+            )
+        if self.max_tokens is not None and self.grouping == "readiness":
+            raise ValueError(
+                '`max_tokens` needs `grouping="packet_energy"` or `grouping="fixed"`: "readiness" finds its number of '
+                "groups only while it runs."
+            )
+
+    @property
+    def factor(self) -> int:
+        """Side of a block in pixels; the sides of a canvas are multiples of it."""
+        return self.patch * self.merge
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CodecStreamConfig:
+        """
+        Make a config from the fields in `values`; fields that are not there keep their default.
+
+        Raises:
+            ValueError: a key is no field (the closest field is named), or a value is out of range.
+            TypeError: a value has the wrong type.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                close = difflib.get_close_matches(str(key), names, n=1)
+                hint = f" Did you mean `{close[0]}`?" if close else f" The options are: {', '.join(names)}."
+                raise ValueError(f"`{key}` is no option of the codec-stream tokenizer.{hint}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as a dict of plain Python values, which json can write and `from_dict` reads."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **overrides: Any) -> CodecStreamConfig:
+        """A copy with the fields in `overrides` changed; raises as `from_dict` does."""
+        return self.from_dict({**self.to_dict(), **overrides})
+
+    def _set_int(self, name: str, least: int):
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        object.__setattr__(self, name, int(value))
+
+    def _set_float(self, name: str, least: float):
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"`{name}` must be a number, got {value!r}.")
+        # Written so that NaN is refused as well.
+        if not least <= value < float("inf"):
+            raise ValueError(f"`{name}` must be finite and at least {least}, got {value}.")
+        object.__setattr__(self, name, float(value))
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]):
+        value = getattr(self, name)
+        if value not in choices:
+            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
