@@ -1,0 +1,237 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Step 3, block selection: scores or states of a group, and a budget, to the 2×2 blocks that become tokens.
+
+`select_evidence` ranks blocks by score. `select_state` spends the budget where it most reduces the squared error
+between the video and what the model was last shown at each place, which takes the principle of the method (pay for
+change on top of state) literally.
+"""
+
+import numpy as np
+
+
+# LLM tokens that every distinct source frame costs in the prompt: `<12.3 seconds>` and the two vision markers.
+TIMESTAMP_TOKENS = 10
+
+
+def _positions(mask: np.ndarray) -> np.ndarray:
+    """Nonzero entries of `[n, bh, bw]` as int64 `[k, 3]` (frame, block row, block column), in that order."""
+    return np.argwhere(mask).astype(np.int64)
+
+
+def _allowed_frames(num_frames: int, anchor: int | None, bad) -> np.ndarray:
+    allowed = np.ones(num_frames, dtype=bool)
+    if bad is not None:
+        allowed &= ~np.asarray(bad, dtype=bool)
+    if anchor is not None:
+        allowed[anchor] = False
+    return allowed
+
+
+def select_evidence(
+    scores: np.ndarray,
+    budget: int,
+    *,
+    crowding_penalty: float = 0.35,
+    anchor: int | None = 0,
+    bad: np.ndarray | None = None,
+    max_frames: int | None = None,
+) -> np.ndarray:
+    """The `budget` blocks of highest score, with a penalty for crowding one frame.
+
+    The block of rank r inside its frame (0 for the best) competes with `score / sqrt(1 + crowding_penalty · r)`. Ties
+    go to the lowest (frame, row, column).
+
+    Args:
+        scores (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`): evidence per block, comparable across
+            frames.
+        budget (`int`): how many blocks to take; all allowed ones if there are fewer.
+        crowding_penalty (`float`): λ of the penalty, 0 for plain top-K.
+        anchor (`int`, *optional*): frame shown whole already, from which no block is taken.
+        bad (`np.ndarray` of shape `(num_frames,)`, bool, *optional*): frames no block may be taken from.
+        max_frames (`int`, *optional*): at most this many distinct frames, those with the strongest blocks.
+
+    Returns:
+        `np.ndarray` of shape `(k, 3)`, int64: (frame, block row, block column), sorted in that order.
+    """
+    n, rows, cols = scores.shape
+    flat = scores.reshape(n, rows * cols).astype(np.float64)
+    allowed = _allowed_frames(n, anchor, bad)
+    if max_frames is not None and allowed.sum() > max_frames:
+        peak = np.where(allowed, flat.max(axis=1), -np.inf)
+        keep = np.argsort(-peak, kind="stable")[:max_frames]
+        allowed = np.isin(np.arange(n), keep) & allowed
+    order = np.argsort(-flat, axis=1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(rows * cols), order.shape), axis=1)
+    adjusted = flat / np.sqrt(1.0 + crowding_penalty * rank)
+    adjusted[~allowed] = -np.inf
+    adjusted = adjusted.ravel()
+    count = min(budget, int(allowed.sum()) * rows * cols)
+    taken = np.zeros(adjusted.size, dtype=bool)
+    taken[np.argsort(-adjusted, kind="stable")[:count]] = True
+    return _positions(taken.reshape(n, rows, cols))
+
+
+def _hold_costs(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cost of holding what one frame showed, for every pair of frames and every position.
+
+    Args:
+        features (`np.ndarray` of shape `(positions, num_frames, feature_dim)`, float32): state of each position.
+        weights (`np.ndarray` of shape `(positions, num_frames)`, float32): weight of an error at each frame.
+
+    Returns:
+        `np.ndarray` of shape `(num_frames + 1, num_frames, positions)`, float32: `[j, i]` is the weighted squared
+        error of showing frame i over the frames [i, j), for i ≤ j.
+    """
+    positions, n, _ = features.shape
+    power = np.einsum("pnf,pnf->pn", features, features)
+    error = power[:, :, None] + power[:, None, :]
+    error -= 2.0 * (features @ features.transpose(0, 2, 1))
+    np.maximum(error, 0.0, out=error)
+    error *= weights[:, None, :]
+    error *= np.triu(np.ones((n, n), dtype=np.float32))  # frames before i do not count
+    costs = np.zeros((n + 1, n, positions), dtype=np.float32)
+    np.cumsum(error.transpose(2, 1, 0), axis=0, out=costs[1:])
+    return costs
+
+
+def _cheapest_refreshes(costs: np.ndarray, price: np.ndarray, anchor: int) -> np.ndarray:
+    """Refresh times that minimise error plus price, exactly and for every position alone (dynamic programming).
+
+    Args:
+        costs (`np.ndarray` of shape `(num_frames + 1, num_frames, positions)`): of `_hold_costs`.
+        price (`np.ndarray` of shape `(num_frames,)`): what a refresh at each frame costs, `inf` where none may happen.
+        anchor (`int`): the frame every position shows first.
+
+    Returns:
+        `np.ndarray` of shape `(num_frames, positions)`, bool: where a refresh happens.
+    """
+    n, positions = costs.shape[1:]
+    best = np.full((n, positions), np.inf, dtype=np.float32)  # least cost up to a refresh at this frame
+    previous = np.full((n, positions), anchor, dtype=np.int64)
+    best[anchor] = 0.0
+    sources = [anchor]
+    for frame in range(anchor + 1, n):
+        if np.isfinite(price[frame]):
+            total = best[sources] + costs[frame, sources]
+            chosen = total.argmin(axis=0)
+            previous[frame] = np.asarray(sources)[chosen]
+            best[frame] = np.take_along_axis(total, chosen[None], axis=0)[0] + np.float32(price[frame])
+            sources.append(frame)
+    last = np.asarray(sources)[(best[sources] + costs[n, sources]).argmin(axis=0)]
+    refresh = np.zeros((n, positions), dtype=bool)
+    column = np.arange(positions)
+    while (last != anchor).any():
+        refresh[last, column] = True
+        last = np.where(last == anchor, anchor, previous[last, column])
+    refresh[anchor] = False
+    return refresh
+
+
+def _fill(costs: np.ndarray, refresh: np.ndarray, allowed: np.ndarray, anchor: int, budget: int) -> None:
+    """Adds refreshes to `refresh` in place, the one that removes most error first, until there are `budget`."""
+    n, positions = refresh.shape
+    index = np.arange(n)[:, None]
+    column = np.arange(positions)[None]
+    while (missing := budget - int(refresh.sum())) > 0:
+        shown = refresh.copy()
+        shown[anchor] = True
+        start = np.maximum.accumulate(np.where(shown, index, anchor), axis=0)
+        end = np.minimum.accumulate(np.where(shown, index, n)[::-1], axis=0)[::-1]
+        end = np.concatenate([end[1:], np.full((1, positions), n)])
+        gain = costs[end, start, column] - costs[index, start, column] - costs[end, index, column]
+        gain = np.where(allowed[:, None] & ~refresh, gain, -np.inf)
+        # A second refresh of one position changes the gain of the first: one for each position and round.
+        best = gain.argmax(axis=0)
+        value = gain[best, column[0]]
+        order = np.argsort(-value, kind="stable")[:missing]
+        order = order[np.isfinite(value[order])]
+        refresh[best[order], order] = True
+
+
+def select_state(
+    features: np.ndarray,
+    budget: int,
+    *,
+    weights: np.ndarray | None = None,
+    anchor: int = 0,
+    bad: np.ndarray | None = None,
+    max_frames: int | None = None,
+    text_tokens: int = TIMESTAMP_TOKENS,
+) -> np.ndarray:
+    """The blocks whose refresh removes most squared error between the video and what the model was last shown.
+
+    Every position starts from the anchor and holds each block until its next one. For one price per token, dynamic
+    programming over the refresh times of a position gives its least error plus price; the price at which all positions
+    together spend the budget lies on the lower convex hulls of their error curves, so this is the optimal way to spend
+    it. A source frame costs a timestamp as well, which its blocks share: frames that few blocks ask for are given up.
+
+    Args:
+        features (`np.ndarray` of shape `(num_frames, block_rows, block_cols, feature_dim)`): what each block shows.
+        budget (`int`): how many blocks to take; all allowed ones if there are fewer.
+        weights (`np.ndarray`, broadcastable to `(num_frames, block_rows, block_cols)`, *optional*): weight of an
+            error,
+            such as the seconds a frame stands for, or its evidence.
+        anchor (`int`): frame shown whole already; no block comes from it or from earlier frames.
+        bad (`np.ndarray` of shape `(num_frames,)`, bool, *optional*): frames no block may be taken from.
+        max_frames (`int`, *optional*): at most this many distinct frames.
+        text_tokens (`int`): tokens of the timestamp that a source frame opens.
+
+    Returns:
+        `np.ndarray` of shape `(k, 3)`, int64: (frame, block row, block column), sorted in that order.
+    """
+    n, rows, cols, dim = features.shape
+    allowed = _allowed_frames(n, anchor, bad)
+    allowed[:anchor] = False
+    budget = min(budget, int(allowed.sum()) * rows * cols)
+    if budget <= 0:
+        return np.zeros((0, 3), dtype=np.int64)
+    weight = np.ones((n, rows, cols), dtype=np.float32)
+    if weights is not None:
+        weight = weight * np.asarray(weights, dtype=np.float32)
+    if bad is not None:
+        weight[np.asarray(bad, dtype=bool)] = 0.0  # nothing may show them, so they say nothing about any choice
+    states = features.reshape(n, rows * cols, dim).transpose(1, 0, 2).astype(np.float32)
+    states = states - states.mean(axis=1, keepdims=True)  # errors are differences: keeps float32 exact enough
+    costs = _hold_costs(states, np.ascontiguousarray(weight.reshape(n, -1).T))
+
+    usual = budget / max(1, int(allowed.sum()) // 2)
+    share = np.where(allowed, 1.0 + text_tokens / usual, np.inf)
+    refresh = np.zeros((n, rows * cols), dtype=bool)
+    low, high = 0.0, float(costs[n, anchor].max()) + 1e-6
+    price = high / 8
+    for round_ in range(6):
+        # Bisect the price per token; a few steps suffice to follow it from one round to the next.
+        floor, ceiling = (low, high) if round_ == 0 else (0.5 * price, 2.0 * price)
+        for _ in range(20 if round_ == 0 else 6):
+            price = 0.5 * (floor + ceiling)
+            refresh = _cheapest_refreshes(costs, price * share, anchor)
+            if refresh.sum() > budget:
+                floor = price
+            else:
+                ceiling = price
+        price = ceiling
+        refresh = _cheapest_refreshes(costs, price * share, anchor)
+        if round_ == 5:
+            break
+        taken = refresh.sum(axis=1)
+        share = np.where(taken > 0, 1.0 + text_tokens / np.maximum(taken, 1), np.inf)
+        if max_frames is not None and (taken > 0).sum() > max_frames:
+            share[np.argsort(-taken, kind="stable")[max_frames:]] = np.inf
+        if not np.isfinite(share).any():
+            break
+    opened = allowed & (refresh.any(axis=1) | np.isfinite(share))
+    _fill(costs, refresh, opened if opened.sum() * rows * cols >= budget else allowed, anchor, budget)
+    return _positions(refresh.reshape(n, rows, cols))
