@@ -1,0 +1,189 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Configuration of LLaVA-OneVision-2. Every number of a released checkpoint is read from its json files."""
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import auto_docstring
+
+
+@auto_docstring(checkpoint="lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct")
+@strict
+class OV2VisionConfig(PreTrainedConfig):
+    r"""
+    image_size (`int`, *optional*, defaults to 448):
+        Side of the training images in pixels. Kept for the file; the forward pass takes any size.
+    temporal_patch_size (`int`, *optional*, defaults to 1):
+        Frames per patch. The architecture knows only 1.
+    spatial_merge_size (`int`, *optional*, defaults to 2):
+        The merger joins `spatial_merge_size`² patches into one token of the language model.
+    frame_windows_size (`int`, *optional*, defaults to 4):
+        Frames (or canvases) that attend to each other. A longer video is cut into windows of this many.
+    layer_norm_type (`str`, *optional*, defaults to `"layer_norm"`):
+        Norm of the encoder: `"layer_norm"` or `"rms_norm"`. The merger always uses a layer norm.
+    out_hidden_size (`int`, *optional*):
+        Width of the merged tokens. [`OV2Config`] sets it to the hidden size of its text config when it is missing;
+        a vision model used alone then keeps its own `hidden_size`.
+    use_head (`bool`, *optional*, defaults to `False`):
+        Attention pooling head of the stand-alone encoder. The language model never reads it: only `False` is
+        supported.
+
+    Example:
+
+    ```python
+    >>> from transformers_ov2 import OV2VisionConfig, OV2VisionModel
+
+    >>> configuration = OV2VisionConfig(num_hidden_layers=2)
+    >>> model = OV2VisionModel(configuration)
+    ```"""
+
+    model_type = "onevision_encoder"
+    base_config_key = "vision_config"
+    default_rope_type = "axial"
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    num_channels: int = 3
+    image_size: int = 448
+    patch_size: int = 14
+    temporal_patch_size: int = 1
+    spatial_merge_size: int = 2
+    frame_windows_size: int = 4
+    out_hidden_size: int | None = None
+    hidden_act: str = "gelu"
+    layer_norm_type: str = "layer_norm"
+    layer_norm_eps: float = 1e-6
+    attention_dropout: float | int = 0.0
+    initializer_range: float = 0.02
+    rope_parameters: dict | None = None
+    use_head: bool = False
+
+    def __post_init__(self, **kwargs):
+        kwargs.pop("auto_map", None)
+        if kwargs.pop("use_patch_position_encoding", False):
+            raise ValueError(
+                "`use_patch_position_encoding=True` is not supported: released checkpoints encode positions with "
+                "rotary embeddings only."
+            )
+        # Written by earlier releases and read by nobody; dropped so that a re-saved file does not carry them on.
+        for legacy in (
+            "text_hidden_size",
+            "max_position_embeddings",
+            "patch_position_encoding_type",
+            "tokens_per_second",
+            "rope_temporal_size",
+        ):
+            kwargs.pop(legacy, None)
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Refuses values the architecture cannot be built with."""
+        for name in (
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_channels",
+            "patch_size",
+            "spatial_merge_size",
+            "frame_windows_size",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.temporal_patch_size != 1:
+            raise ValueError(f"`temporal_patch_size` must be 1, got {self.temporal_patch_size}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`hidden_size` ({self.hidden_size}) must be a multiple of `num_attention_heads` "
+                f"({self.num_attention_heads})."
+            )
+        head_dim = self.hidden_size // self.num_attention_heads
+        if head_dim % 32:
+            raise ValueError(
+                f"The head size `hidden_size / num_attention_heads` ({head_dim}) must be a multiple of 32: the rotary "
+                "frequencies, half of it, are split 4:6:6 over time, height and width."
+            )
+        if self.layer_norm_type not in ("layer_norm", "rms_norm"):
+            raise ValueError(f"`layer_norm_type` must be 'layer_norm' or 'rms_norm', got {self.layer_norm_type!r}.")
+        if self.use_head:
+            raise ValueError(
+                "`use_head=True` is not supported: the pooling head belongs to the stand-alone encoder and the "
+                "language model never reads it. Set `use_head=False`."
+            )
+
+
+@auto_docstring(checkpoint="lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct")
+@strict
+class OV2Config(PreTrainedConfig):
+    r"""
+    Example:
+
+    ```python
+    >>> from transformers_ov2 import OV2Config, OV2ForConditionalGeneration
+
+    >>> configuration = OV2Config(
+    ...     text_config={"model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2},
+    ...     vision_config={"hidden_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2},
+    ... )
+    >>> model = OV2ForConditionalGeneration(configuration)
+    ```"""
+
+    model_type = "llava_onevision2"
+    sub_configs_defaults = {
+        "vision_config": OV2VisionConfig,
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3"),
+    }
+    keys_to_ignore_at_inference = ["past_key_values"]
+    # A repository's remote-code map must not survive a save. TRL 1.16 reads the attribute
+    # (`create_model_from_path`), so it exists and is empty.
+    auto_map: ClassVar[dict] = {}
+
+    text_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = None
+    image_token_id: int = 151655
+    video_token_id: int = 151656
+    vision_start_token_id: int = 151652
+    vision_end_token_id: int = 151653
+    tie_word_embeddings: bool = False
+    # The decoder's own, repeated here because generation and trainers look at the top level.
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+
+    def __post_init__(self, **kwargs):
+        kwargs.pop("auto_map", None)
+        super().__post_init__(**kwargs)
+        if self.vision_config.out_hidden_size is None:
+            self.vision_config.out_hidden_size = self.text_config.hidden_size
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(self.text_config, name, None))
+        # Checkpoints with tied embeddings may say so only in their text config; weight tying reads the top level.
+        self.tie_word_embeddings = self.tie_word_embeddings or self.text_config.tie_word_embeddings
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Refuses sub-configs that do not fit each other."""
+        if self.vision_config.out_hidden_size != self.text_config.hidden_size:
+            raise ValueError(
+                f"`vision_config.out_hidden_size` ({self.vision_config.out_hidden_size}) must equal "
+                f"`text_config.hidden_size` ({self.text_config.hidden_size}): merged vision tokens replace embeddings."
+            )
+
+
+__all__ = ["OV2Config", "OV2VisionConfig"]

@@ -1,0 +1,478 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The OneVision encoder of LLaVA-OneVision-2: packed patches, 3D RoPE, attention windows, MLP merger."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, auto_docstring
+from transformers.utils.generic import is_flash_attention_requested, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_ov2 import OV2Config, OV2VisionConfig
+
+
+def get_grid_positions(grid_thw: torch.Tensor, spatial_merge_size: int, num_patches: int) -> torch.Tensor:
+    """
+    Positions of the patches of whole images and frames, in merge-block order.
+
+    Args:
+        grid_thw (`torch.LongTensor` of shape `(num_images_or_videos, 3)`):
+            Frames, patch rows and patch columns.
+        spatial_merge_size (`int`):
+            Side of a merge block in patches.
+        num_patches (`int`):
+            Sum of the products of `grid_thw`, given so that nothing has to be read back from the device.
+
+    Returns:
+        `torch.LongTensor` of shape `(num_patches, 3)`: frame index inside its row, patch row, patch column.
+    """
+    device = grid_thw.device
+    sizes = grid_thw.prod(-1)
+    row = torch.repeat_interleave(torch.arange(len(grid_thw), device=device), sizes, output_size=num_patches)
+    index = torch.arange(num_patches, device=device) - (sizes.cumsum(0) - sizes)[row]
+    height, width = grid_thw[row, 1], grid_thw[row, 2]
+    frame, index = index // (height * width), index % (height * width)
+    block, inner = index // spatial_merge_size**2, index % spatial_merge_size**2
+    blocks_per_row = width // spatial_merge_size
+    return torch.stack(
+        (
+            frame,
+            block // blocks_per_row * spatial_merge_size + inner // spatial_merge_size,
+            block % blocks_per_row * spatial_merge_size + inner % spatial_merge_size,
+        ),
+        dim=-1,
+    )
+
+
+@dataclass
+class OV2VisionWindows:
+    """
+    Attention windows of a packed sequence: full attention inside a window, none across.
+
+    Args:
+        cu_seqlens (`torch.IntTensor` of shape `(num_windows + 1,)`):
+            Cumulative window lengths in patches, for kernels with variable lengths.
+        max_seqlen (`int`):
+            Patches of the longest window.
+        shapes (`list[tuple[int, int]]`):
+            `(windows, patches per window)` for each distinct length: each group is one dense attention call.
+        order (`torch.LongTensor` of shape `(num_patches,)`, *optional*):
+            Patch indices sorted by group; `None` when all windows are equally long and nothing has to move.
+        inverse (`torch.LongTensor` of shape `(num_patches,)`, *optional*):
+            Undoes `order`.
+    """
+
+    cu_seqlens: torch.Tensor
+    max_seqlen: int
+    shapes: list[tuple[int, int]]
+    order: torch.Tensor | None = None
+    inverse: torch.Tensor | None = None
+
+    @classmethod
+    def from_grid(cls, grid_thw: torch.Tensor, window_sizes: torch.Tensor, device: torch.device) -> "OV2VisionWindows":
+        """
+        Cuts every row of `grid_thw` into windows of `window_sizes` frames and a remainder. Both arguments live on the
+        CPU: the lengths decide shapes, so they are read once per forward and never inside a layer.
+        """
+        frames, patches_per_frame = grid_thw[:, 0], grid_thw[:, 1] * grid_thw[:, 2]
+        num_windows = (frames + window_sizes - 1) // window_sizes
+        lengths = torch.repeat_interleave(window_sizes * patches_per_frame, num_windows)
+        last = num_windows.cumsum(0) - 1
+        lengths[last] = (frames - (num_windows - 1) * window_sizes) * patches_per_frame
+
+        cu_seqlens = F.pad(lengths.cumsum(0), (1, 0)).to(device=device, dtype=torch.int32)
+        distinct, counts = lengths.unique(return_counts=True)
+        shapes = list(zip(counts.tolist(), distinct.tolist()))
+        if len(shapes) == 1:
+            return cls(cu_seqlens, shapes[0][1], shapes)
+        order = torch.repeat_interleave(lengths, lengths).argsort(stable=True)
+        inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+        return cls(cu_seqlens, shapes[-1][1], shapes, order.to(device), inverse.to(device))
+
+
+class OV2VisionRotaryEmbedding(nn.Module):
+    """3D rotary embedding: the frequencies of half a head are split 4:6:6 over time, height and width."""
+
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.config = config
+        self.rope_type = config.rope_parameters["rope_type"]
+        if self.rope_type != "axial":
+            raise ValueError(f"{self.__class__.__name__} supports only axial rope, but requested {self.rope_type}")
+        inv_freq, _ = self.compute_axial_rope_parameters(config)
+        self.inv_freq = nn.Buffer(inv_freq, persistent=False)
+        self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
+
+    @staticmethod
+    def compute_axial_rope_parameters(
+        config: OV2VisionConfig, device: torch.device | None = None, **kwargs
+    ) -> tuple[torch.Tensor, float]:
+        """Returns the inverse frequencies, `(head_dim / 2,)` float32, time first, and the (unused) scaling factor."""
+        half = config.hidden_size // config.num_attention_heads // 2
+        theta = config.rope_parameters["rope_theta"]
+        inv_freq = torch.cat(
+            [
+                1.0 / theta ** (torch.arange(count, dtype=torch.float, device=device) / count)
+                for count in (half * 4 // 16, half * 6 // 16, half * 6 // 16)
+            ]
+        )
+        return inv_freq, 1.0
+
+    @torch.no_grad()
+    def forward(self, patch_positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        t, h, w = patch_positions.to(device=self.inv_freq.device, dtype=torch.float).unsqueeze(-1).unbind(1)
+        eighth = self.inv_freq.shape[0] // 8
+        inv_freq_t, inv_freq_h, inv_freq_w = self.inv_freq.float().split((2 * eighth, 3 * eighth, 3 * eighth))
+        freqs = torch.cat((t * inv_freq_t, h * inv_freq_h, w * inv_freq_w), dim=-1)
+        freqs = torch.cat((freqs, freqs), dim=-1)  # (num_patches, head_dim)
+        return freqs.cos(), freqs.sin()
+
+
+def rotate_interleaved(x: torch.Tensor) -> torch.Tensor:
+    """Maps neighbouring pairs (x1, x2) of the last dimension to (-x2, x1)."""
+    return torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
+
+
+def apply_rotary_pos_emb_vision(
+    query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Rotates `(num_patches, num_heads, head_dim)` queries and keys in float32.
+
+    The pairs are interleaved while `cos` and `sin` repeat the frequencies half by half. A textbook rotation would
+    match the two; the released weights were trained with exactly this combination.
+    """
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    query_float, key_float = query.float(), key.float()
+    query_rotated = query_float * cos + rotate_interleaved(query_float) * sin
+    key_rotated = key_float * cos + rotate_interleaved(key_float) * sin
+    return query_rotated.to(query.dtype), key_rotated.to(key.dtype)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    attn_weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+    attn_weights = F.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = F.dropout(attn_weights, p=dropout, training=module.training)
+    return torch.matmul(attn_weights, value).transpose(1, 2).contiguous(), attn_weights
+
+
+class OV2VisionEmbeddings(nn.Module):
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.config = config
+        self.patch_embedding = nn.Conv2d(
+            config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
+        )
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        patch_size = self.config.patch_size
+        pixel_values = pixel_values.view(-1, self.config.num_channels, patch_size, patch_size)
+        # The weight's dtype: a quantized model keeps its convolution in floating point.
+        return self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype)).flatten(1)
+
+
+class OV2VisionAttention(nn.Module):
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_dropout
+        self.is_causal = False
+        self.num_key_value_groups = 1
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        windows: OV2VisionWindows,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor | tuple[torch.Tensor, ...] | None]:
+        num_patches = hidden_states.shape[0]
+        # (num_patches, 3 * hidden_size) -> 3 x (num_patches, num_heads, head_dim)
+        query, key, value = self.qkv(hidden_states).view(num_patches, 3, self.num_heads, self.head_dim).unbind(1)
+        query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        kwargs = {
+            **kwargs,
+            "attention_mask": None,
+            "scaling": self.scaling,
+            "dropout": self.attention_dropout if self.training else 0.0,
+            "is_causal": False,
+        }
+        if is_flash_attention_requested(self.config):
+            query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
+            attn_output, attn_weights = attention_interface(
+                self,
+                query,
+                key,
+                value,
+                cu_seq_lens_q=windows.cu_seqlens,
+                cu_seq_lens_k=windows.cu_seqlens,
+                max_length_q=windows.max_seqlen,
+                max_length_k=windows.max_seqlen,
+                **kwargs,
+            )
+            attn_output = attn_output.reshape(num_patches, -1)
+        else:
+            attn_output, attn_weights = self._grouped_attention(
+                attention_interface, query, key, value, windows, **kwargs
+            )
+        return self.proj(attn_output), attn_weights
+
+    def _grouped_attention(
+        self,
+        attention_interface: Callable,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        windows: OV2VisionWindows,
+        **kwargs,
+    ) -> tuple[torch.Tensor, torch.Tensor | tuple[torch.Tensor, ...] | None]:
+        """One dense batched call for each distinct window length; a single call when all are equally long."""
+        if windows.order is not None:
+            query, key, value = (x[windows.order] for x in (query, key, value))
+        sizes = [count * length for count, length in windows.shapes]
+        outputs, weights = [], []
+        for (count, length), *states in zip(windows.shapes, query.split(sizes), key.split(sizes), value.split(sizes)):
+            # (count * length, num_heads, head_dim) -> (count, num_heads, length, head_dim)
+            states = (x.reshape(count, length, self.num_heads, self.head_dim).transpose(1, 2) for x in states)
+            attn_output, attn_weights = attention_interface(self, *states, **kwargs)
+            outputs.append(attn_output.reshape(count * length, -1))
+            weights.append(attn_weights)
+        if windows.order is None:
+            return outputs[0], weights[0]
+        return torch.cat(outputs)[windows.inverse], None if weights[0] is None else tuple(weights)
+
+
+class OV2VisionMLP(nn.Module):
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.act_fn = ACT2FN[config.hidden_act]
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.act_fn(self.fc1(hidden_states)))
+
+
+def build_norm(config: OV2VisionConfig) -> nn.Module:
+    # CODEPATH: all released checkpoints use "layer_norm"; "rms_norm" is the other value their config class knows.
+    norm_class = nn.RMSNorm if config.layer_norm_type == "rms_norm" else nn.LayerNorm
+    return norm_class(config.hidden_size, eps=config.layer_norm_eps)
+
+
+class OV2VisionLayer(GradientCheckpointingLayer):
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.layer_norm1 = build_norm(config)
+        self.self_attn = OV2VisionAttention(config)
+        self.layer_norm2 = build_norm(config)
+        self.mlp = OV2VisionMLP(config)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        windows: OV2VisionWindows,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        attn_output, _ = self.self_attn(self.layer_norm1(hidden_states), windows, position_embeddings, **kwargs)
+        hidden_states = hidden_states + attn_output
+        return hidden_states + self.mlp(self.layer_norm2(hidden_states))
+
+
+class OV2VisionEncoder(nn.Module):
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.layers = nn.ModuleList([OV2VisionLayer(config) for _ in range(config.num_hidden_layers)])
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs) -> torch.Tensor:
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, **kwargs)
+        return hidden_states
+
+
+class OV2VisionMerger(nn.Module):
+    """Joins `spatial_merge_size`² consecutive patches, one block of merge-block order, into one token."""
+
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.merged_size = config.hidden_size * config.spatial_merge_size**2
+        self.ln_q = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # A list, not three attributes: checkpoints name the weights `mlp.0` and `mlp.2`.
+        self.mlp = nn.ModuleList(
+            [
+                nn.Linear(self.merged_size, self.merged_size),
+                nn.GELU(),
+                nn.Linear(self.merged_size, config.out_hidden_size or config.hidden_size),
+            ]
+        )
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        hidden_states = self.ln_q(hidden_states).view(-1, self.merged_size)  # (num_tokens, merge² * hidden_size)
+        for module in self.mlp:
+            hidden_states = module(hidden_states)
+        return hidden_states  # (num_tokens, out_hidden_size)
+
+
+@auto_docstring
+class OV2PreTrainedModel(PreTrainedModel):
+    config: OV2Config
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["OV2VisionLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+
+@auto_docstring(custom_intro="The OneVision encoder with its merger, usable without a language model.")
+class OV2VisionModel(OV2PreTrainedModel):
+    config: OV2VisionConfig
+    base_model_prefix = "visual"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "video")
+    # The window shapes of a batch decide the graph, so a change of input recompiles.
+    _can_compile_fullgraph = False
+    _can_record_outputs = {"hidden_states": OV2VisionLayer, "attentions": OV2VisionAttention}
+
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__(config)
+        self.embeddings = OV2VisionEmbeddings(config)
+        self.rotary_pos_emb = OV2VisionRotaryEmbedding(config)
+        self.layernorm_pre = build_norm(config)
+        self.encoder = OV2VisionEncoder(config)
+        self.merger = OV2VisionMerger(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.patch_embedding
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    @auto_docstring
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        grid_thw: torch.LongTensor,
+        patch_positions: torch.LongTensor | None = None,
+        window_sizes: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
+        r"""
+        pixel_values (`torch.Tensor` of shape `(num_patches, num_channels * patch_size * patch_size)`):
+            One row per patch, laid out (channel, y, x), in merge-block order: blocks of
+            `spatial_merge_size` x `spatial_merge_size` patches in raster order, row-major inside a block.
+        grid_thw (`torch.LongTensor` of shape `(num_images_or_videos, 3)`):
+            Frames (or canvases), patch rows and patch columns of each image or video.
+        patch_positions (`torch.LongTensor` of shape `(num_patches, 3)`, *optional*):
+            Frame index, patch row and patch column of every patch, in the order of `pixel_values`. Derived from
+            `grid_thw` when missing.
+        window_sizes (`torch.LongTensor` of shape `(num_images_or_videos,)`, *optional*):
+            Frames that attend to each other, for each row of `grid_thw`: 1 isolates the frames. Defaults to
+            `config.frame_windows_size` for all rows.
+
+        Returns:
+            `last_hidden_state` of shape `(num_patches, hidden_size)`, the encoder's output, and `pooler_output` of
+            shape `(num_patches / spatial_merge_size², out_hidden_size)`, the merged tokens.
+
+        Raises:
+            ValueError: When the number of rows of an input contradicts `grid_thw`, or when a grid side is no multiple
+                of `spatial_merge_size`.
+        """
+        grid = grid_thw.to("cpu", torch.long)
+        if window_sizes is None:
+            window_sizes = torch.full((len(grid),), self.config.frame_windows_size)
+        window_sizes = window_sizes.to("cpu", torch.long)
+        self._check_inputs(pixel_values, grid, patch_positions, window_sizes)
+        if patch_positions is None:
+            patch_positions = get_grid_positions(
+                grid_thw.to(pixel_values.device, torch.long), self.config.spatial_merge_size, len(pixel_values)
+            )
+
+        hidden_states = self.layernorm_pre(self.embeddings(pixel_values))  # (num_patches, hidden_size)
+        hidden_states = self.encoder(
+            hidden_states,
+            windows=OV2VisionWindows.from_grid(grid, window_sizes, hidden_states.device),
+            position_embeddings=self.rotary_pos_emb(patch_positions),
+            **kwargs,
+        )
+        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=self.merger(hidden_states))
+
+    def _check_inputs(
+        self,
+        pixel_values: torch.Tensor,
+        grid: torch.Tensor,
+        patch_positions: torch.Tensor | None,
+        window_sizes: torch.Tensor,
+    ):
+        if grid.ndim != 2 or grid.shape[1] != 3 or len(grid) == 0 or (grid < 1).any():
+            raise ValueError(
+                f"A grid must hold rows of positive (frames, patch rows, patch columns), got {grid.tolist()}."
+            )
+        if (grid[:, 1:] % self.config.spatial_merge_size).any():
+            raise ValueError(
+                f"Patch rows and columns of every grid must be multiples of the merge size "
+                f"{self.config.spatial_merge_size}, got {grid.tolist()}."
+            )
+        num_patches = int(grid.prod(-1).sum())
+        if pixel_values.shape[0] != num_patches:
+            raise ValueError(
+                f"Pixel values and grid do not match: {pixel_values.shape[0]} rows of pixel values, but the grid "
+                f"{grid.tolist()} describes {num_patches} patches."
+            )
+        if patch_positions is not None and patch_positions.shape != (num_patches, 3):
+            raise ValueError(
+                f"Patch positions must have the shape ({num_patches}, 3), one row per patch of the grid, got "
+                f"{tuple(patch_positions.shape)}."
+            )
+        if window_sizes.shape != (len(grid),) or (window_sizes < 1).any():
+            raise ValueError(
+                f"Window sizes must be {len(grid)} positive numbers of frames, one per row of the grid, got "
+                f"{window_sizes.tolist()}."
+            )
+
+
+__all__ = ["OV2PreTrainedModel", "OV2VisionModel"]
