@@ -186,9 +186,9 @@ class OV2Model(OV2PreTrainedModel):
             if num_tokens:
                 raise ValueError(
                     f"{modality} features and {modality.lower()} tokens do not match: {num_tokens} placeholder "
-                    f"tokens, but no {modality.lower()} pixels came with them. Pass the pixel values and grid that "
-                    "the processor returned; a training dataset needs an `images` column (empty lists for samples whose "
-                    "videos stand in their messages), otherwise TRL drops the pixels."
+                    f"tokens, but no {modality.lower()} pixels came with them. Pass the pixel values and the grid "
+                    "that the processor returned. A dataset for TRL needs an `images` column (an empty list where a sample "
+                    "has only videos in its messages): without it TRL drops the pixels."
                 )
 
     @can_return_tuple
