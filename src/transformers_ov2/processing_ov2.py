@@ -1,0 +1,341 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Processor of LLaVA-OneVision-2: images, videos and text to the inputs of the model."""
+
+import re
+
+from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
+from transformers.image_utils import make_flat_list_of_images
+from transformers.processing_utils import MultiModalData, ProcessorMixin
+from transformers.utils import auto_docstring, logging
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from .video_processing_ov2 import OV2VideoProcessor, flatten_videos, local_path
+
+
+logger = logging.get_logger(__name__)
+
+# Qwen2-VL's layout. Branches on `content.type` alone, because datasets stored as Arrow carry every key in every block;
+# marks what the assistant says, which TRL needs for `assistant_only_loss`.
+CHAT_TEMPLATE = """\
+{%- set image_count = namespace(value=0) -%}
+{%- set video_count = namespace(value=0) -%}
+{%- macro render(content) -%}
+{%- if content is string -%}
+{{- content -}}
+{%- else -%}
+{%- for part in content -%}
+{%- if part.type == 'image' or part.type == 'image_url' -%}
+{%- set image_count.value = image_count.value + 1 -%}
+{%- if add_vision_id -%}{{- 'Picture ' ~ image_count.value ~ ': ' -}}{%- endif -%}
+{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
+{%- elif part.type == 'video' -%}
+{%- set video_count.value = video_count.value + 1 -%}
+{%- if add_vision_id -%}{{- 'Video ' ~ video_count.value ~ ': ' -}}{%- endif -%}
+{{- '<|vision_start|><|video_pad|><|vision_end|>' -}}
+{%- elif part.type == 'text' -%}
+{{- part.text -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endmacro -%}
+{%- if messages[0].role != 'system' -%}
+{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+{%- endif -%}
+{%- for message in messages -%}
+{{- '<|im_start|>' ~ message.role ~ '\\n' -}}
+{%- if message.role == 'assistant' -%}
+{%- generation -%}
+{{- render(message.content) ~ '<|im_end|>' -}}
+{%- endgeneration -%}
+{%- else -%}
+{{- render(message.content) ~ '<|im_end|>' -}}
+{%- endif -%}
+{{- '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+# Conversations on which a checkpoint's own template must agree with `CHAT_TEMPLATE` before it is replaced by it.
+_PROBE_CONVERSATIONS = (
+    [{"role": "user", "content": "a"}],
+    [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a\n"}]}],
+    [
+        {
+            "role": "user",
+            "content": [
+                {"type": "image", "image": "i"},
+                {"type": "text", "text": " and "},
+                {"type": "video", "video": "v"},
+                {"type": "image", "image": "i"},
+                {"type": "text", "text": "q"},
+            ],
+        },
+        {"role": "assistant", "content": [{"type": "text", "text": "b"}]},
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "d"},
+    ],
+)
+
+
+def with_generation_markers(chat_template: str) -> str:
+    """
+    `CHAT_TEMPLATE` in place of a template that renders the same but lacks `{% generation %}` markers; any other
+    template as it is.
+    """
+    if re.search(r"{%-?\s*generation", chat_template):
+        return chat_template
+    try:
+        for conversation in _PROBE_CONVERSATIONS:
+            for add_generation_prompt in (False, True):
+                own, ours = (
+                    render_jinja_template([conversation], chat_template=t, add_generation_prompt=add_generation_prompt)
+                    for t in (chat_template, CHAT_TEMPLATE)
+                )
+                if own[0] != ours[0]:
+                    return chat_template
+    except Exception as error:  # a foreign template may fail in any way; it stays what it is
+        logger.info(f"The checkpoint's chat template cannot be compared ({error!r}) and is kept.")
+        return chat_template
+    return CHAT_TEMPLATE
+
+
+@auto_docstring(
+    custom_intro="""
+    Processor of LLaVA-OneVision-2: Qwen2-VL's image processor, [`OV2VideoProcessor`] and a tokenizer. Images and
+    videos may be mixed in any order, over several turns and in batches.
+    """
+)
+class OV2Processor(ProcessorMixin):
+    def __init__(self, image_processor=None, tokenizer=None, video_processor=None, chat_template=None, **kwargs):
+        self.image_token = getattr(tokenizer, "image_token", None) or "<|image_pad|>"
+        self.video_token = getattr(tokenizer, "video_token", None) or "<|video_pad|>"
+        self.vision_start_token = getattr(tokenizer, "vision_start_token", None) or "<|vision_start|>"
+        self.vision_end_token = getattr(tokenizer, "vision_end_token", None) or "<|vision_end|>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+        self.vision_start_token_id = tokenizer.convert_tokens_to_ids(self.vision_start_token)
+        self.vision_end_token_id = tokenizer.convert_tokens_to_ids(self.vision_end_token)
+        super().__init__(
+            image_processor, tokenizer, video_processor, chat_template=chat_template or CHAT_TEMPLATE, **kwargs
+        )
+        if image_processor.temporal_patch_size != 1:
+            raise ValueError(
+                f"The image processor's `temporal_patch_size` must be 1, got {image_processor.temporal_patch_size}: "
+                "the encoder embeds single images."
+            )
+        for name in ("patch_size", "merge_size"):
+            if getattr(image_processor, name) != getattr(video_processor, name):
+                raise ValueError(
+                    f"The image processor's `{name}` is {getattr(image_processor, name)}, the video processor's "
+                    f"{getattr(video_processor, name)}: both feed one encoder and must agree."
+                )
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return [*super().model_input_names, "mm_token_type_ids"]
+
+    def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
+        if audio is not None:
+            raise ValueError("LLaVA-OneVision-2 takes no audio.")
+        images = _drop_empty(images)
+        if images is not None:
+            images = _local_files(images)
+        return super().prepare_inputs_layout(images=images, text=text, videos=_drop_empty(videos), **kwargs)
+
+    def validate_inputs(self, images=None, text=None, videos=None, audio=None, **kwargs):
+        """
+        Raises:
+            ValueError: nothing is given, `text` is no string or list of strings, or the images or videos do not match
+                the placeholders: in number, and per sample when they come as one list per sample.
+        """
+        if images is None and text is None and videos is None:
+            raise ValueError(f"You need to provide at least one input to call {self.__class__.__name__}")
+        if text is None:
+            return
+        if not all(isinstance(sample, str) for sample in text):
+            raise ValueError("`text` must be a string or list of strings.")
+        for name, token, (items, per_sample) in (
+            ("images", self.image_token, _flatten_images(images)),
+            ("videos", self.video_token, flatten_videos([] if videos is None else videos)),
+        ):
+            found = [sample.count(token) for sample in text]
+            if sum(found) and not items:
+                raise ValueError(f"Found {sum(found)} {token} tokens in the text but no {name} were passed.")
+            if sum(found) != len(items):
+                raise ValueError(
+                    f"The total number of {token} tokens in the prompts should be the same as the number of {name} "
+                    f"passed. Found total {sum(found)} {token} tokens and {len(items)} {name}."
+                )
+            if per_sample is not None and len(per_sample) == len(text) and per_sample != found:
+                raise ValueError(
+                    f"The number of {token} tokens of every prompt should be the number of its {name}. Found {found} "
+                    f"{token} tokens and {per_sample} {name}."
+                )
+
+    def _process_images(self, images, **kwargs):
+        images, _ = _flatten_images(images)
+        # Qwen2-VL's image processor keeps the pixel limits in `size` and deprecates them as arguments of a call.
+        limits = {"shortest_edge": kwargs.pop("min_pixels", None), "longest_edge": kwargs.pop("max_pixels", None)}
+        limits = {edge: pixels for edge, pixels in limits.items() if pixels is not None}
+        if limits:
+            kwargs["size"] = {**self.image_processor.size, **(kwargs.get("size") or {}), **limits}
+        return super()._process_images(images, **kwargs)
+
+    def _process_videos(self, videos, **kwargs):
+        videos, _ = flatten_videos(videos)
+        features = self.video_processor(videos, **{**kwargs, "return_metadata": True})
+        return features, [self.replace_video_token(features, index, **kwargs) for index in range(len(videos))]
+
+    def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs) -> str:
+        num_patches = int(image_inputs["image_grid_thw"][image_idx].prod())
+        return self.image_token * (num_patches // self.image_processor.merge_size**2)
+
+    def replace_video_token(self, video_inputs: dict, video_idx: int, **kwargs) -> str:
+        """
+        The prompt of one video: per frame, or per run of tokens from one source frame, `<1.5 seconds>` and the
+        placeholders between vision start and end. Blocks of a codec video end with a newline, those of frames do not.
+        """
+        metadata = video_inputs["video_metadata"][video_idx]
+        decimals = kwargs.get("timestamp_decimals")
+        decimals = self.video_processor.timestamp_decimals if decimals is None else decimals
+        end = "\n" if metadata.video_backend == "codec" else ""
+        return "".join(
+            f"<{seconds:.{decimals}f} seconds>"
+            f"{self.vision_start_token}{self.video_token * run_length}{self.vision_end_token}{end}"
+            for seconds, run_length in zip(metadata.seconds, metadata.run_lengths)
+        )
+
+    def get_text_with_replacements(self, text, *args, **kwargs):
+        # The base class finds the placeholders. A video brings its own vision start and end tokens, a pair for each
+        # timestamp, so the pair around its placeholder goes; so does one newline after it when the video ends in one.
+        prompts = list(text)
+        _, batch_offsets = super().get_text_with_replacements(text, *args, **kwargs)
+        expanded = []
+        for prompt, offsets in zip(prompts, batch_offsets):
+            pieces, last, length = [], 0, 0
+            for entry in offsets:
+                start, end = entry["span"]
+                if entry["type"] == "video":
+                    if prompt.endswith(self.vision_start_token, last, start) and prompt.startswith(
+                        self.vision_end_token, end
+                    ):
+                        start, end = start - len(self.vision_start_token), end + len(self.vision_end_token)
+                    if entry["replacement"].endswith("\n") and prompt.startswith("\n", end):
+                        end += 1
+                pieces += [prompt[last:start], entry["replacement"]]
+                length += len(pieces[-2])
+                entry["span"], entry["text"] = (start, end), prompt[start:end]
+                entry["new_span"] = (length, length + len(entry["replacement"]))
+                length, last = entry["new_span"][1], end
+            expanded.append("".join([*pieces, prompt[last:]]))
+        return expanded, batch_offsets
+
+    def _get_num_multimodal_tokens(self, image_sizes=None, video_sizes=None, **kwargs) -> MultiModalData:
+        """
+        Number of placeholder tokens of inputs of the given sizes, for serving engines.
+
+        Args:
+            image_sizes (`list[list[int]]`, *optional*): (height, width) of every image in pixels.
+            video_sizes (`list[list[int]]`, *optional*):
+                (number of frames, height, width) of every video. For `video_backend="codec"` the result is an upper
+                bound, see [`OV2VideoProcessor.get_num_of_video_patches`].
+
+        Returns:
+            `MultiModalData`: `num_image_tokens`, `num_image_patches` and `num_video_tokens`, a list each. Tokens of
+            timestamps are text and not counted.
+        """
+        merged_kwargs = self._merge_kwargs(**kwargs)
+        block = self.image_processor.merge_size**2
+        vision_data = {}
+        if image_sizes is not None:
+            patches = [
+                self.image_processor.get_number_of_image_patches(*size, merged_kwargs["images_kwargs"])
+                for size in image_sizes
+            ]
+            vision_data["num_image_tokens"] = [count // block for count in patches]
+            vision_data["num_image_patches"] = patches
+        if video_sizes is not None:
+            vision_data["num_video_tokens"] = [
+                self.video_processor.get_num_of_video_patches(*size, merged_kwargs["videos_kwargs"]) // block
+                for size in video_sizes
+            ]
+        return MultiModalData(**vision_data)
+
+    @classmethod
+    def get_processor_dict(cls, pretrained_model_name_or_path, **kwargs):
+        processor_dict, kwargs = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        templates = processor_dict.get("chat_template")
+        if isinstance(templates, dict):
+            templates = {name: with_generation_markers(template) for name, template in templates.items()}
+        elif templates is not None:
+            templates = with_generation_markers(templates)
+        return {**processor_dict, "chat_template": templates}, kwargs
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
+        # The classes are known, so no name or `auto_map` of the repository decides what is run.
+        kwargs["trust_remote_code"] = False
+        # Released files may be those of a Qwen2-VL processor, which joins two frames per patch; OV2 never does.
+        kwargs["temporal_patch_size"] = 1
+        vision_options = {
+            *Qwen2VLImageProcessorPil.valid_kwargs.__annotations__,
+            *OV2VideoProcessor.valid_kwargs.__annotations__,
+        }
+        image_processor = Qwen2VLImageProcessorPil.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        video_processor = OV2VideoProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(
+            pretrained_model_name_or_path, **{k: v for k, v in kwargs.items() if k not in vision_options}
+        )
+        # What would be saved again but belongs to the repository that was read.
+        for processor in (image_processor, video_processor):
+            for name in ("auto_map", "codec") if processor is image_processor else ("auto_map",):
+                processor.__dict__.pop(name, None)
+        tokenizer.init_kwargs.pop("auto_map", None)
+        tokenizer.init_kwargs.pop("processor_class", None)
+        if isinstance(tokenizer.chat_template, str):
+            tokenizer.chat_template = with_generation_markers(tokenizer.chat_template)
+        return [image_processor, tokenizer, video_processor]
+
+
+def _drop_empty(items):
+    """`None` in place of a nested list that holds nothing; Arrow writes `None` for every missing key."""
+    if not isinstance(items, (list, tuple)):
+        return items
+    items = [_drop_empty(item) if isinstance(item, (list, tuple)) else item for item in items]
+    if all(item is None for item in items):
+        return None
+    return [([] if item is None else item) for item in items]
+
+
+def _local_files(images):
+    """Paths and `file://` URLs as the plain strings that transformers loads; everything else as it is."""
+    if isinstance(images, (list, tuple)):
+        return [_local_files(image) for image in images]
+    path = local_path(images)
+    return images if path is None else str(path)
+
+
+def _flatten_images(images) -> tuple[list, list[int] | None]:
+    """The images in order, and the number of images per sample when they came as a list of samples."""
+    if images is None:
+        return [], None
+    if isinstance(images, (list, tuple)) and any(isinstance(sample, (list, tuple)) for sample in images):
+        samples = [_flatten_images(sample)[0] for sample in images]
+        return [image for sample in samples for image in sample], [len(sample) for sample in samples]
+    return (list(images) if isinstance(images, (list, tuple)) else make_flat_list_of_images(images)), None
+
+
+__all__ = ["CHAT_TEMPLATE", "OV2Processor"]

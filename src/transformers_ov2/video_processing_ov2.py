@@ -1,0 +1,727 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Video processor of LLaVA-OneVision-2: videos in, patch rows with their grid and positions out."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import numpy as np
+import PIL.Image
+import torch
+from huggingface_hub.dataclasses import validate_typed_dict
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import (
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+    ChannelDimension,
+    PILImageResampling,
+    SizeDict,
+    infer_channel_dimension_format,
+    load_image,
+    validate_kwargs,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.utils import IMAGE_PROCESSOR_NAME, auto_docstring, cached_file, logging, safe_load_json_file
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoMetadata
+
+from .codec import CodecStream, CodecStreamConfig
+from .codec.canvas import canvas_size
+from .codec.source import VideoError, VideoSource, open_source
+
+
+logger = logging.get_logger(__name__)
+
+VIDEO_BACKENDS = ("codec", "frames")
+# Suffixes that tell a list of frame files from a list of videos.
+FRAME_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# What a video processor may take from an image processor's file when the repository has no file of its own.
+SHARED_IMAGE_OPTIONS = (
+    "codec",
+    "do_convert_rgb",
+    "do_normalize",
+    "do_rescale",
+    "do_resize",
+    "image_mean",
+    "image_std",
+    "merge_size",
+    "patch_size",
+    "resample",
+    "rescale_factor",
+    "temporal_patch_size",
+)
+
+
+class OV2VideoProcessorKwargs(VideosKwargs, total=False):
+    r"""
+    patch_size (`int`, *optional*, defaults to 14):
+        Side of a patch in pixels.
+    temporal_patch_size (`int`, *optional*, defaults to 1):
+        Frames per patch. The architecture knows only 1.
+    merge_size (`int`, *optional*, defaults to 2):
+        `merge_size`² patches become one token of the language model.
+    min_pixels (`int`, *optional*, defaults to 3136):
+        Frames (canvases) with fewer pixels are enlarged. Kept in `size["shortest_edge"]`.
+    max_pixels (`int`, *optional*, defaults to 150000):
+        Frames (canvases) with more pixels are reduced. Kept in `size["longest_edge"]`.
+    max_frames (`int`, *optional*, defaults to 384):
+        Most frames that `fps`, or the default choice by duration, may ask for (`video_backend="frames"`).
+    timestamp_decimals (`int`, *optional*, defaults to 1):
+        Decimals of the seconds in the prompt. JumpScore uses 2.
+    video_backend (`str`, *optional*, defaults to `"codec"`):
+        `"codec"`: canvases of the codec-stream tokenizer. `"frames"`: whole frames, sampled over the video.
+    frame_window_size (`int`, *optional*, defaults to 1):
+        Frames that attend to each other in the vision tower (`video_backend="frames"`). 1 isolates every frame, as
+        the reference does at inference; its training used windows of 4. Windows of codec videos are their groups.
+    codec (`dict`, *optional*):
+        Options of [`~transformers_ov2.codec.CodecStreamConfig`] (`video_backend="codec"`). Options given in a call
+        are laid over those of the video processor.
+    """
+
+    patch_size: int
+    temporal_patch_size: int
+    merge_size: int
+    min_pixels: int | None
+    max_pixels: int | None
+    max_frames: int
+    timestamp_decimals: int
+    video_backend: str
+    frame_window_size: int
+    codec: dict | None
+
+
+@dataclass
+class OV2VideoMetadata(VideoMetadata):
+    """
+    What the processor needs to write a video's timestamps into the prompt.
+
+    Attributes:
+        frames_indices (`list[int]`): source frame of each timestamp: one per frame, or one per run of codec tokens.
+        seconds (`list[float]`): presentation time of each timestamp.
+        run_lengths (`list[int]`): language model tokens behind each timestamp.
+        signal_source (`str`, *optional*): evidence that chose the tokens of a codec video.
+    """
+
+    seconds: list[float] | None = None
+    run_lengths: list[int] | None = None
+    signal_source: str | None = None
+
+    @property
+    def timestamps(self) -> list[float]:
+        return self.seconds
+
+
+@dataclass
+class _Clip:
+    """A processed video: uint8 or float `rows` [patches, 3, patch, patch], int64 `positions` [patches, 3]."""
+
+    rows: torch.Tensor
+    positions: torch.Tensor
+    grid_thw: tuple[int, int, int]
+    window_size: int
+    metadata: OV2VideoMetadata
+
+
+def flatten_videos(videos) -> tuple[list, list[int] | None]:
+    """
+    Flatten any accepted nesting of videos.
+
+    A video is a path or URL, a `pathlib.Path`, bytes, a binary file, a [`~transformers_ov2.codec.CodecStream`], a 4-D
+    array of frames, a list of frames, or a list of frame files. Lists of strings are taken as transformers takes them
+    (a list of videos, and a list of frame files when nested two levels deep), except that a list of image files is a
+    list of frames at any level.
+
+    Returns:
+        `tuple`: the videos in order, and the number of videos per sample when they came as a list of samples.
+
+    Raises:
+        TypeError: something is no video.
+    """
+    if _is_video(videos):
+        return [videos], None
+    if isinstance(videos, (np.ndarray, torch.Tensor)) and videos.ndim == 5:
+        return list(videos), None
+    if not isinstance(videos, (list, tuple)):
+        raise TypeError(
+            f"A video of type {type(videos).__name__} is not supported. Pass a path, a URL, bytes, a binary file, a "
+            "`CodecStream`, decoded frames [T, H, W, 3] or [T, 3, H, W], a list of images, or a list of these."
+        )
+    items = [item for item in videos if item is not None]
+    if not any(isinstance(item, (list, tuple)) and not _is_video(item) for item in items):
+        return [video for item in items for video in flatten_videos(item)[0]], None
+    # Nested samples: a list of strings inside a sample is a list of frame files.
+    samples = [[sample] if _is_video(sample) else [video for video in sample if video is not None] for sample in items]
+    flat = [
+        [v for video in sample for v in ([video] if _is_path_list(video) else flatten_videos(video)[0])]
+        for sample in samples
+    ]
+    return [video for sample in flat for video in sample], [len(sample) for sample in flat]
+
+
+def _is_path_list(video) -> bool:
+    return isinstance(video, (list, tuple)) and len(video) > 0 and all(isinstance(item, (str, Path)) for item in video)
+
+
+def _is_frame(item) -> bool:
+    return isinstance(item, PIL.Image.Image) or (isinstance(item, (np.ndarray, torch.Tensor)) and item.ndim == 3)
+
+
+def _is_video(item) -> bool:
+    if isinstance(item, (str, Path, bytes, bytearray, memoryview, CodecStream)) or hasattr(item, "read"):
+        return True
+    if isinstance(item, (np.ndarray, torch.Tensor)):
+        return item.ndim in (3, 4)
+    if isinstance(item, PIL.Image.Image):
+        return True
+    if not isinstance(item, (list, tuple)) or len(item) == 0:
+        return False
+    if all(_is_frame(frame) for frame in item):
+        return True
+    return _is_path_list(item) and all(urlparse(str(path)).path.lower().endswith(FRAME_SUFFIXES) for path in item)
+
+
+def local_path(item) -> Path | None:
+    """The path behind a `pathlib.Path` or a `file://` URL; `None` for everything else, plain strings included."""
+    if isinstance(item, Path):
+        return item
+    if isinstance(item, str) and (url := urlparse(item)).scheme == "file":
+        return Path(url2pathname(url.path))
+    return None
+
+
+@auto_docstring(
+    custom_intro="""
+    Video processor of LLaVA-OneVision-2. Every video becomes one row of `video_grid_thw`, patch rows in merge-block
+    order and the source (frame, row, column) of every patch.
+    """
+)
+class OV2VideoProcessor(BaseVideoProcessor):
+    resample = PILImageResampling.BICUBIC
+    # 150000 is the reference's size of a canvas (392² when square), so that a frame and a canvas cost the same.
+    size = {"shortest_edge": 56 * 56, "longest_edge": 150_000}
+    default_to_square = False
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+    do_resize = True
+    do_rescale = True
+    do_normalize = True
+    do_convert_rgb = True
+    patch_size = 14
+    temporal_patch_size = 1
+    merge_size = 2
+    num_frames = None
+    fps = None
+    max_frames = 384
+    timestamp_decimals = 1
+    video_backend = "codec"
+    frame_window_size = 1
+    codec = None
+    valid_kwargs = OV2VideoProcessorKwargs
+    model_input_names = ["pixel_values_videos", "video_grid_thw", "video_patch_positions", "video_window_sizes"]
+
+    def __init__(self, **kwargs: Unpack[OV2VideoProcessorKwargs]):
+        kwargs.pop("auto_map", None)
+        kwargs["size"] = {**self.size, **(kwargs.get("size") or {})}
+        super().__init__(**kwargs)
+        if self.temporal_patch_size != 1:
+            raise ValueError(
+                f"`temporal_patch_size` must be 1, got {self.temporal_patch_size}: the encoder embeds single frames."
+            )
+        self._check_options(self.to_dict())
+        self._codec_config(self.codec, self.size, self.patch_size, self.merge_size)
+
+    def _standardize_kwargs(
+        self,
+        size: dict[str, int] | SizeDict | None = None,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        **kwargs,
+    ) -> dict:
+        # `size` is the one place where the pixel limits are kept and saved.
+        size = {} if size is None else {key: value for key, value in dict(size).items() if value is not None}
+        if min_pixels is not None:
+            size["shortest_edge"] = min_pixels
+        if max_pixels is not None:
+            size["longest_edge"] = max_pixels
+        if sorted(size) != ["longest_edge", "shortest_edge"]:
+            raise ValueError(f"`size` must hold `shortest_edge` and `longest_edge` (pixels), got {size}.")
+        if size["shortest_edge"] > size["longest_edge"]:
+            raise ValueError(
+                f"`min_pixels` ({size['shortest_edge']}) must not exceed `max_pixels` ({size['longest_edge']})."
+            )
+        return super()._standardize_kwargs(size=SizeDict(**size), **kwargs)
+
+    @staticmethod
+    def _check_options(options: dict[str, Any]):
+        if options["video_backend"] not in VIDEO_BACKENDS:
+            raise ValueError(f"`video_backend` must be one of {VIDEO_BACKENDS}, got {options['video_backend']!r}.")
+        for name, least in (("frame_window_size", 1), ("timestamp_decimals", 0), ("max_frames", 1)):
+            if options[name] < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {options[name]}.")
+
+    @staticmethod
+    def _codec_config(codec: dict | None, size: SizeDict, patch_size: int, merge_size: int) -> CodecStreamConfig:
+        """The codec options laid over the pixel limits and patch sizes of the video processor."""
+        shared = {
+            "patch": patch_size,
+            "merge": merge_size,
+            "min_pixels": size.shortest_edge,
+            "max_pixels": size.longest_edge,
+        }
+        config = CodecStreamConfig.from_dict({**shared, **(codec or {})})
+        if (config.patch, config.merge) != (patch_size, merge_size):
+            raise ValueError(
+                f"`codec` asks for patches of {config.patch} merged by {config.merge}, the video processor for "
+                f"{patch_size} merged by {merge_size}. Leave `patch` and `merge` out of `codec`."
+            )
+        return config
+
+    @classmethod
+    def get_video_processor_dict(
+        cls, pretrained_model_name_or_path, **kwargs
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """
+        The options in a repository: those of its video processor file, or what its image processor file shares when
+        it has none; in both cases the `codec` block that the released checkpoint keeps in `preprocessor_config.json`.
+        """
+        where = {
+            name: kwargs[name]
+            for name in ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+            if kwargs.get(name) is not None
+        }
+        options, unused_kwargs = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
+        if "video_processor_type" not in options:
+            options = {name: options[name] for name in SHARED_IMAGE_OPTIONS if name in options}
+        if "codec" not in options and not Path(pretrained_model_name_or_path).is_file():
+            image_file = cached_file(
+                pretrained_model_name_or_path,
+                filename=IMAGE_PROCESSOR_NAME,
+                _raise_exceptions_for_missing_entries=False,
+                **where,
+            )
+            if image_file is not None and (codec := safe_load_json_file(image_file).get("codec")) is not None:
+                options["codec"] = codec
+        return {name: value for name, value in options.items() if name != "auto_map"}, unused_kwargs
+
+    @auto_docstring
+    def preprocess(self, videos, **kwargs: Unpack[OV2VideoProcessorKwargs]) -> BatchFeature:
+        r"""
+        videos:
+            One video or any nesting of videos, see [`~video_processing_ov2.flatten_videos`]. Encoded videos are
+            opened and decoded with PyAV; directories written by the reference codec tool and
+            [`~transformers_ov2.codec.CodecStream`] objects are taken as they are.
+
+        Returns:
+            `BatchFeature`: tensors of all videos one after the other
+
+            - `pixel_values_videos`, float32 `(num_patches, 3 * patch_size**2)`: patches in merge-block order
+            - `video_grid_thw`, int64 `(num_videos, 3)`: (frames or canvases, patch rows, patch columns)
+            - `video_patch_positions`, int64 `(num_patches, 3)`: source (frame, row, column) of every patch
+            - `video_window_sizes`, int64 `(num_videos,)`: rows of the grid that attend to each other
+
+            and, with `return_metadata=True`, `video_metadata`: a list of [`OV2VideoMetadata`].
+
+        Raises:
+            ValueError: an option is out of range or does not belong to the backend, or a video cannot be read.
+            TypeError: something is no video.
+        """
+        validate_kwargs(captured_kwargs=list(kwargs), valid_processor_keys=list(self.valid_kwargs.__annotations__))
+        validate_typed_dict(self.valid_kwargs, kwargs)
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        options = self._resolve_options(kwargs)
+
+        videos, _ = flatten_videos(videos)
+        if not videos:
+            raise ValueError("There is no video to process.")
+        metadata = _flatten_metadata(options["video_metadata"], len(videos))
+        clips = [self._process_video(video, meta, options) for video, meta in zip(videos, metadata)]
+
+        rows = [self._normalize_rows(clip.rows, options) for clip in clips]
+        data = {
+            "pixel_values_videos": torch.cat(rows),
+            "video_grid_thw": torch.tensor([clip.grid_thw for clip in clips], dtype=torch.int64),
+            "video_patch_positions": torch.cat([clip.positions for clip in clips]),
+            "video_window_sizes": torch.tensor([clip.window_size for clip in clips], dtype=torch.int64),
+        }
+        features = BatchFeature(data=data, tensor_type=options["return_tensors"])
+        if options["return_metadata"]:
+            features["video_metadata"] = [clip.metadata for clip in clips]
+        return features
+
+    def _resolve_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Lay the options of a call over those of the instance and refuse those that would have no effect."""
+        options = {name: kwargs.get(name, getattr(self, name, None)) for name in self.valid_kwargs.__annotations__}
+        backend = options["video_backend"]
+        self._check_options(options)
+        if backend == "codec" and (stray := [name for name in ("num_frames", "fps") if name in kwargs]):
+            raise ValueError(
+                f"`{stray[0]}` chooses whole frames and does not apply to `video_backend='codec'`. Pass "
+                "`codec={'target_canvas': N}` for N canvases, or `video_backend='frames'`."
+            )
+        if backend == "frames" and "codec" in kwargs:
+            raise ValueError("`codec` does not apply to `video_backend='frames'`.")
+        if "num_frames" in kwargs and "fps" in kwargs:
+            raise ValueError("`num_frames` and `fps` are mutually exclusive, pass only one of them.")
+        # What the call asks for replaces either default.
+        if "num_frames" in kwargs or "fps" in kwargs:
+            options["num_frames"], options["fps"] = kwargs.get("num_frames"), kwargs.get("fps")
+
+        # Pixel limits of a call go before the instance's codec block, the call's own codec block before both.
+        limits = {"min_pixels", "max_pixels", "size"} & kwargs.keys()
+        codec = {k: v for k, v in (self.codec or {}).items() if not (limits and k in ("min_pixels", "max_pixels"))}
+        options["codec"] = {**codec, **kwargs.get("codec", {})}
+
+        if options["do_sample_frames"] is None and ("num_frames" in kwargs or "fps" in kwargs):
+            options["do_sample_frames"] = True
+        return self._standardize_kwargs(**options)
+
+    def _process_video(self, video, metadata: VideoMetadata | None, options: dict[str, Any]) -> _Clip:
+        if isinstance(video, CodecStream):
+            return self._codec_clip(video, options)
+        path = local_path(video) or video
+        if isinstance(path, (str, Path)) and os.path.isdir(path):
+            from .codec.assets import read_assets
+
+            return self._codec_clip(read_assets(path), options)
+
+        if _is_path_list(video):
+            video = [load_image(str(local_path(image) or image)) for image in video]
+        if isinstance(video, (list, tuple, np.ndarray, torch.Tensor, PIL.Image.Image)):
+            frames = self._frames_tensor(video, options)
+            metadata = self._frames_metadata(frames, metadata, options)
+            if options["do_sample_frames"]:
+                indices = self.sample_frames(metadata, options["num_frames"], options["fps"], options["max_frames"])
+                frames, metadata = frames[indices], replace(metadata, frames_indices=list(indices))
+            if options["video_backend"] == "codec":
+                return self._codec_clip(self._tokenize_frames(frames, metadata, options), options)
+            frames = (self._resize(frame, options) for frame in frames)
+            seconds = [index / metadata.fps for index in metadata.frames_indices]
+            return self._frames_clip(frames, seconds, metadata, options)
+
+        source = open_source(video, allow_network=True)
+        if options["video_backend"] == "codec":
+            from .codec.tokenizer import tokenize_video
+
+            return self._codec_clip(tokenize_video(source, self._call_codec_config(options)), options)
+        return self._sampled_clip(source, options)
+
+    # Frames backend
+
+    def _sampled_clip(self, source: VideoSource, options: dict[str, Any]) -> _Clip:
+        """Choose frames of an encoded video by its packets, then decode only those."""
+        from .codec.decoding import decode_frames
+        from .codec.packets import read_packets
+
+        table = read_packets(source)
+        metadata = VideoMetadata(
+            total_num_frames=table.num_frames,
+            fps=table.fps,
+            width=source.width,
+            height=source.height,
+            duration=table.num_frames / table.fps,
+        )
+        indices = np.arange(table.num_frames)
+        if options["do_sample_frames"] is not False:
+            indices = self.sample_frames(metadata, options["num_frames"], options["fps"], options["max_frames"])
+        seconds = presentation_seconds(table, source.time_base)
+
+        frames, decoded = [], []
+        for frame in decode_frames(source, table, indices, num_threads=torch.get_num_threads()):
+            frames.append(self._resize(torch.from_numpy(frame.image).permute(2, 0, 1), options))
+            decoded.append(frame.index)
+        if not decoded:
+            raise VideoError(f"{source.name}: none of the {len(indices)} frames asked for could be decoded.")
+        metadata.frames_indices = decoded
+        return self._frames_clip(frames, [float(seconds[index]) for index in decoded], metadata, options)
+
+    def sample_frames(
+        self,
+        metadata: VideoMetadata,
+        num_frames: int | None = None,
+        fps: int | float | None = None,
+        max_frames: int | None = None,
+        **kwargs,
+    ) -> np.ndarray:
+        """
+        Choose frames as the released processor does: `fps` frames per second but at most `max_frames`, or
+        `num_frames`, or else 8 for videos under 10 seconds, 16 under 30 seconds and `max_frames` beyond; spread evenly
+        from the first frame to the last. All frames when the video has no more than that.
+
+        Args:
+            metadata (`VideoMetadata`): `total_num_frames`, and `fps` in frames per second.
+            num_frames (`int`, *optional*): number of frames.
+            fps (`int` or `float`, *optional*): frames per second; not together with `num_frames`.
+            max_frames (`int`, *optional*): defaults to that of the video processor.
+
+        Returns:
+            int64 `np.ndarray` of shape `(num_sampled_frames,)`: ascending frame indices.
+
+        Raises:
+            ValueError: `num_frames` and `fps` are both given, or the frame rate is needed and unknown.
+        """
+        max_frames = max_frames or self.max_frames
+        total = metadata.total_num_frames
+        if num_frames is not None and fps is not None:
+            raise ValueError("`num_frames` and `fps` are mutually exclusive, pass only one of them.")
+        if num_frames is None:
+            if metadata.fps is None:
+                raise ValueError(
+                    "The frame rate of the video is needed to sample it by time: pass `video_metadata` with `fps`, or "
+                    "`num_frames`."
+                )
+            duration = total / metadata.fps
+            if fps is not None:
+                num_frames = max(1, int(duration * fps))
+            else:
+                num_frames = 8 if duration < 10 else 16 if duration < 30 else max_frames
+            num_frames = min(num_frames, max_frames)
+        if num_frames >= total:
+            return np.arange(total)
+        return np.linspace(0, total - 1, num_frames).round().astype(np.int64)
+
+    def _frames_tensor(self, video, options: dict[str, Any]) -> torch.Tensor:
+        """Decoded frames in any accepted form as `[T, C, H, W]`."""
+        if isinstance(video, PIL.Image.Image):
+            video = [video]
+        if isinstance(video, (list, tuple)):
+            sizes = {frame.size if isinstance(frame, PIL.Image.Image) else tuple(frame.shape) for frame in video}
+            if len(sizes) > 1:
+                raise ValueError(f"The frames of a video must have one size, got {sorted(sizes)}.")
+            if isinstance(video[0], PIL.Image.Image):
+                if options["do_convert_rgb"]:
+                    video = [frame.convert("RGB") for frame in video]
+                video = [np.asarray(frame) for frame in video]
+            video = torch.stack([torch.as_tensor(frame) for frame in video])
+        video = torch.as_tensor(video)
+        if video.ndim == 3:
+            video = video[None]
+        if options["device"] is not None:
+            video = video.to(options["device"])
+        data_format = options["input_data_format"] or infer_channel_dimension_format(video, num_channels=(1, 3, 4))
+        if data_format == ChannelDimension.LAST:
+            video = video.permute(0, 3, 1, 2)
+        return self.convert_to_rgb(video) if options["do_convert_rgb"] else video
+
+    @staticmethod
+    def _frames_metadata(
+        frames: torch.Tensor, metadata: VideoMetadata | None, options: dict[str, Any]
+    ) -> VideoMetadata:
+        """Complete what is known about decoded frames, each of which is one entry of `frames_indices`."""
+        num_frames, _, height, width = frames.shape
+        metadata = replace(metadata) if metadata is not None else VideoMetadata(total_num_frames=num_frames)
+        metadata.height, metadata.width = height, width
+        indices = metadata.frames_indices
+        if indices is None:
+            metadata.frames_indices = list(range(num_frames))
+            metadata.total_num_frames = num_frames
+        elif len(indices) != num_frames:
+            raise ValueError(
+                f"`video_metadata` names {len(indices)} frames in `frames_indices`, but the video has {num_frames}."
+            )
+        elif options["do_sample_frames"]:
+            raise ValueError(
+                "These frames are a sample already (`frames_indices` is set): they cannot be sampled again."
+            )
+        if metadata.fps is None and not (options["do_sample_frames"] and options["num_frames"] is None):
+            # As the released processor: without a frame rate, frames are one second apart.
+            logger.warning_once(
+                "The frame rate of decoded frames is unknown, their timestamps count frames as seconds. Pass "
+                "`video_metadata` with `fps` for true timestamps."
+            )
+            metadata.fps = 1.0
+        return metadata
+
+    def _resize(self, frame: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        """`[C, H, W]` at a size that holds whole blocks, within the pixel limits."""
+        factor = options["patch_size"] * options["merge_size"]
+        height, width = frame.shape[-2:]
+        if not options["do_resize"]:
+            if height % factor or width % factor:
+                raise ValueError(
+                    f"Without `do_resize`, frames must be multiples of {factor} pixels, got {height}x{width}."
+                )
+            return frame
+        size = options["size"]
+        height, width = smart_resize(height, width, factor, size.shortest_edge, size.longest_edge)
+        return self.resize(frame, SizeDict(height=height, width=width), resample=options["resample"])
+
+    def _frames_clip(self, frames, seconds: list[float], metadata: VideoMetadata, options: dict[str, Any]) -> _Clip:
+        p, m = options["patch_size"], options["merge_size"]
+        frames = torch.stack(list(frames))  # (T, C, H, W)
+        num_frames, channels, height, width = frames.shape
+        rows, columns = height // p, width // p
+        patches = frames.reshape(num_frames, channels, rows // m, m, p, columns // m, m, p)
+        patches = patches.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, channels, p, p)  # merge-block order
+        return _Clip(
+            rows=patches,
+            positions=frame_positions(metadata.frames_indices, rows, columns, m),
+            grid_thw=(num_frames, rows, columns),
+            window_size=options["frame_window_size"],
+            metadata=OV2VideoMetadata(
+                **{**metadata, "video_backend": "frames", "frames_indices": [int(i) for i in metadata.frames_indices]},
+                seconds=seconds,
+                run_lengths=[rows * columns // m**2] * num_frames,
+            ),
+        )
+
+    # Codec backend
+
+    def _call_codec_config(self, options: dict[str, Any]) -> CodecStreamConfig:
+        return self._codec_config(options["codec"], options["size"], options["patch_size"], options["merge_size"])
+
+    def _tokenize_frames(self, frames: torch.Tensor, metadata: VideoMetadata, options: dict[str, Any]) -> CodecStream:
+        """Decoded frames through the codec-stream tokenizer; frames of a sample keep their source indices."""
+        if frames.dtype != torch.uint8:
+            raise ValueError(
+                f"The codec-stream tokenizer needs uint8 frames, got {frames.dtype}. Convert them, or pass "
+                "`video_backend='frames'`."
+            )
+        indices = np.asarray(metadata.frames_indices, dtype=np.int64)
+        source = open_source(frames.permute(0, 2, 3, 1).contiguous().cpu().numpy(), fps=metadata.fps)
+        from .codec.tokenizer import tokenize_video
+
+        stream = tokenize_video(source, self._call_codec_config(options))
+        positions = stream.patch_positions.copy()
+        positions[..., 0] = indices[positions[..., 0]]
+        frame_ids = indices[stream.frame_ids]
+        return replace(
+            stream,
+            patch_positions=positions,
+            frame_ids=frame_ids,
+            timestamps=frame_ids / metadata.fps,
+            fps=metadata.fps,
+        )
+
+    @staticmethod
+    def _codec_clip(stream: CodecStream, options: dict[str, Any]) -> _Clip:
+        p = options["patch_size"]
+        if (stream.patch, stream.merge) != (p, options["merge_size"]):
+            raise ValueError(
+                f"The codec stream has patches of {stream.patch} merged by {stream.merge}, the video processor needs "
+                f"{p} merged by {options['merge_size']}."
+            )
+        runs = stream.runs()
+        return _Clip(
+            rows=torch.from_numpy(stream.patch_rows()).reshape(-1, 3, p, p),
+            positions=torch.from_numpy(stream.block_positions()),
+            grid_thw=stream.grid_thw,
+            window_size=int(stream.canvases_per_group.max()),
+            metadata=OV2VideoMetadata(
+                total_num_frames=int(stream.groups.max()),
+                fps=stream.fps,
+                height=stream.canvases.shape[1],
+                width=stream.canvases.shape[2],
+                duration=float(stream.groups.max() / stream.fps),
+                video_backend="codec",
+                frames_indices=runs[:, 0].tolist(),
+                seconds=stream.seconds(runs[:, 0]).tolist(),
+                run_lengths=runs[:, 1].tolist(),
+                signal_source=stream.signal_source,
+            ),
+        )
+
+    # Both
+
+    def _normalize_rows(self, rows: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        """`(patches, C, patch, patch)` to rescaled and normalised rows `(patches, C * patch * patch)`."""
+        if options["device"] is not None:
+            rows = rows.to(options["device"])
+        rows = self.rescale_and_normalize(
+            rows,
+            options["do_rescale"],
+            options["rescale_factor"],
+            options["do_normalize"],
+            options["image_mean"],
+            options["image_std"],
+        )
+        return rows.flatten(1)
+
+    def get_num_of_video_patches(
+        self, num_frames: int, height: int, width: int, videos_kwargs: dict | None = None
+    ) -> int:
+        """
+        Number of patches of a video of the given size; serving engines call it without the video at hand.
+
+        Exact for `video_backend="frames"`, where `num_frames` is the number of frames that are used. For
+        `video_backend="codec"` it is the upper bound `target_canvas` × patches of a canvas: a short video, or
+        `grouping="readiness"`, gives fewer or more canvases, known only once its packets are read.
+
+        Args:
+            num_frames (`int`), height (`int`), width (`int`): of the video, in frames and pixels.
+            videos_kwargs (`dict`, *optional*): options of a call that replace those of the video processor.
+
+        Returns:
+            `int`: patches, `merge_size`² of which make one token of the language model.
+        """
+        options = self._resolve_options({k: v for k, v in (videos_kwargs or {}).items() if v is not None})
+        if options["video_backend"] == "codec":
+            config = self._call_codec_config(options)
+            num_frames = config.target_canvas
+            height, width = canvas_size(height, width, config)
+        elif options["do_resize"]:
+            size = options["size"]
+            factor = options["patch_size"] * options["merge_size"]
+            height, width = smart_resize(height, width, factor, size.shortest_edge, size.longest_edge)
+        return num_frames * (height // options["patch_size"]) * (width // options["patch_size"])
+
+
+def frame_positions(indices: Sequence[int], rows: int, columns: int, merge_size: int) -> torch.Tensor:
+    """
+    Source (frame, row, column) of the patches of whole frames in merge-block order.
+
+    Args:
+        indices (`Sequence[int]` of length `num_frames`): source frame indices.
+        rows (`int`), columns (`int`): patches of a frame, multiples of `merge_size`.
+        merge_size (`int`): side of a block in patches.
+
+    Returns:
+        int64 `torch.Tensor` of shape `(num_frames * rows * columns, 3)`.
+    """
+    grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    grid = grid.reshape(rows // merge_size, merge_size, columns // merge_size, merge_size, 2)
+    grid = grid.transpose(1, 2).reshape(-1, 2)
+    frames = torch.as_tensor(list(indices), dtype=torch.int64)
+    return torch.cat([frames.repeat_interleave(len(grid))[:, None], grid.repeat(len(frames), 1)], dim=1)
+
+
+def presentation_seconds(table, time_base: Fraction) -> np.ndarray:
+    """
+    Presentation times of all frames in seconds, float64 `(num_frames,)`: index / average frame rate, as in the
+    reference, when that agrees with the timestamps to one unit of the container's time base (they are rounded to it),
+    otherwise the timestamps.
+    """
+    nominal = np.arange(table.num_frames) / table.fps
+    constant = np.abs(nominal - table.seconds).max() <= float(time_base)
+    return nominal if constant else table.seconds
+
+
+def _flatten_metadata(metadata, num_videos: int) -> list[VideoMetadata | None]:
+    if metadata is None:
+        return [None] * num_videos
+    if isinstance(metadata, (VideoMetadata, dict)):
+        metadata = [metadata]
+    flat = [entry for item in metadata for entry in (item if isinstance(item, (list, tuple)) else [item])]
+    if len(flat) != num_videos:
+        raise ValueError(f"Received {num_videos} videos but {len(flat)} `video_metadata` entries; pass one per video.")
+    return [entry if isinstance(entry, VideoMetadata) or entry is None else VideoMetadata(**entry) for entry in flat]
+
+
+__all__ = ["OV2VideoMetadata", "OV2VideoProcessor", "OV2VideoProcessorKwargs"]
