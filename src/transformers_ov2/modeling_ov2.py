@@ -187,8 +187,8 @@ class OV2Model(OV2PreTrainedModel):
                 raise ValueError(
                     f"{modality} features and {modality.lower()} tokens do not match: {num_tokens} placeholder "
                     f"tokens, but no {modality.lower()} pixels came with them. Pass the pixel values and the grid "
-                    "that the processor returned. A dataset for TRL needs an `images` column (an empty list where a sample "
-                    "has only videos in its messages): without it TRL drops the pixels."
+                    "that the processor returned. A dataset for TRL needs an `images` column (an empty list where "
+                    "the videos stand in the messages): without it TRL drops the pixels."
                 )
 
     @can_return_tuple

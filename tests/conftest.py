@@ -1,0 +1,79 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from pathlib import Path
+
+import pytest
+import torch
+
+from transformers_ov2 import OV2Config
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    return FIXTURES
+
+
+@pytest.fixture
+def tiny_config():
+    """Builds a small config; keyword arguments override fields of the text or vision config."""
+
+    def build(text=None, vision=None, **kwargs) -> OV2Config:
+        text_config = {
+            "model_type": "qwen3",
+            "vocab_size": 1000,
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "max_position_embeddings": 4096,
+            "pad_token_id": 980,
+            "eos_token_id": 982,
+            **(text or {}),
+        }
+        vision_config = {
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "initializer_range": 0.2,
+            **(vision or {}),
+        }
+        token_ids = {
+            "image_token_id": 990,
+            "video_token_id": 991,
+            "vision_start_token_id": 992,
+            "vision_end_token_id": 993,
+        }
+        return OV2Config(**{"text_config": text_config, "vision_config": vision_config, **token_ids, **kwargs})
+
+    return build
