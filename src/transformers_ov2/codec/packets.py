@@ -1,0 +1,362 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""One demux pass → a table of packets: when each frame is shown, what it costs, and which frames others depend on. Nothing is decoded."""
+
+import contextlib
+import warnings
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from .source import VideoError, VideoSource
+
+
+# Stands for a missing timestamp in int64 arrays (FFmpeg's own AV_NOPTS_VALUE).
+NO_TIMESTAMP = np.iinfo(np.int64).min
+# Decoding timestamps that step back by more than this start a new segment: parts joined without restamping.
+_STEP_BACK_SECONDS = 1.0
+# No gap between two frames is longer; larger ones are damaged timestamps.
+_MAX_GAP_SECONDS = 86400.0
+
+
+@dataclass(eq=False)
+class PacketTable:
+    """The frames a plain decode would show, in presentation order, from packet headers alone. Made by [`read_packets`].
+
+    Attributes:
+        pts (int64 `[num_frames]`): presentation timestamps in units of the source's `time_base`, not decreasing. Where the file has
+            none, or joins parts with clashing ones, they are derived from decoding timestamps.
+        seconds (float64 `[num_frames]`): true presentation times, the first shown frame at 0 (start offset and edit list applied).
+        size (int64 `[num_frames]`): bytes of the packet.
+        is_key (bool `[num_frames]`): the container's key flag.
+        is_reference (bool `[num_frames]`): other frames may be predicted from this one. False only where the stream says so (H.264
+            `nal_ref_idc` 0, HEVC sub-layer non-reference pictures of the highest sub-layer).
+        decode_index (int64 `[num_frames]`): position of the packet in decoding order, packets that are not shown counted too.
+        fps (`float`): average frames per second.
+        packets (`PacketSequence`, *optional*): every packet in decoding order; what `decode_frames` works from. None for decoded frames.
+    """
+
+    pts: np.ndarray
+    seconds: np.ndarray
+    size: np.ndarray
+    is_key: np.ndarray
+    is_reference: np.ndarray
+    decode_index: np.ndarray
+    fps: float
+    packets: "PacketSequence | None" = field(default=None, repr=False)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.pts)
+
+
+@dataclass(eq=False)
+class PacketSequence:
+    """Every packet of the video stream in decoding order, with the container's own timestamps (`NO_TIMESTAMP` where it has none)."""
+
+    pts: np.ndarray  # int64 [num_packets]
+    dts: np.ndarray  # int64 [num_packets]
+    size: np.ndarray  # int64 [num_packets], bytes
+    frame: np.ndarray  # int64 [num_packets], presentation index, -1 for packets that show nothing
+    is_reference: np.ndarray  # bool [num_packets]
+    is_entry: np.ndarray  # bool [num_packets]: decoding may start here (leading pictures excepted)
+
+
+def read_packets(source: VideoSource) -> PacketTable:
+    """Reads the headers of all packets of the video stream, without decoding.
+
+    One exception: where frames are reordered but carry no presentation timestamps (H.264 in AVI, raw streams), only a decoder knows
+    their order, so the stream is decoded once. Decoded frames get size 0, a key flag on the first one and even times.
+
+    Raises:
+        VideoError: no packet can be read, or there are more frames than the source's `max_source_frames`.
+
+    Warns:
+        UserWarning: the file ends early; what is there is used.
+    """
+    if source.codec == "frames":
+        return _frames_table(source)
+    with source.open() as (container, stream):
+        packets, keys, reordered = _demux(source, container, stream)
+    shown = np.flatnonzero(packets.frame >= 0)
+    if (packets.pts[shown] != NO_TIMESTAMP).all():
+        times = _continuous(packets.pts, packets.dts, source)
+    elif reordered:
+        shown = _output_order(source, packets)
+        times = np.empty_like(packets.dts)
+        times[shown] = np.sort(_continuous(packets.dts, packets.dts, source)[shown])
+    else:
+        times = np.where(packets.pts == NO_TIMESTAMP, packets.dts, packets.pts)
+        times = _continuous(times, packets.dts, source)
+    if not len(shown):
+        raise VideoError(f"{source.name}: shows no frame.")
+    shown = shown[np.argsort(times[shown], kind="stable")]
+    packets.frame[:] = -1
+    packets.frame[shown] = np.arange(len(shown))
+    pts = times[shown]
+    seconds = (pts - pts[0]) * source.time_base.numerator / source.time_base.denominator
+    return PacketTable(
+        pts=pts,
+        seconds=seconds,
+        size=packets.size[shown],
+        is_key=keys[shown],
+        is_reference=packets.is_reference[shown],
+        decode_index=shown,
+        fps=_average_fps(source.average_rate, seconds),
+        packets=packets,
+    )
+
+
+def _frames_table(source: VideoSource) -> PacketTable:
+    n = len(source.frames)
+    index = np.arange(n, dtype=np.int64)
+    return PacketTable(
+        pts=index,
+        seconds=index / float(source.average_rate),
+        size=np.zeros(n, np.int64),
+        is_key=index == 0,
+        is_reference=np.ones(n, bool),
+        decode_index=index,
+        fps=float(source.average_rate),
+    )
+
+
+def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.ndarray, bool]:
+    """Returns the packets in decoding order (`frame` is 0 for those that show something, else -1), key flags, and whether the codec
+    may reorder pictures."""
+    codec = source.codec
+    inspect = {"h264": _inspect_h264, "hevc": _inspect_hevc, "vp8": _inspect_vp8, "vp9": _inspect_vp9}.get(codec)
+    length_size = _nal_length_size(codec, stream.codec_context.extradata)
+    reordered = codec not in _NEVER_REORDERED and stream.codec_context.has_b_frames
+    pts, dts, size, key, reference, entry, shown, layer = ([] for _ in range(8))
+    skip_leading = True  # HEVC: leading pictures of the first (or a broken) random access point are not output
+    damaged = None
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            if len(pts) == source.max_source_frames:
+                raise VideoError(
+                    f"{source.name}: has more than {source.max_source_frames} frames, the limit (`max_source_frames`)."
+                )
+            is_key = packet.is_keyframe
+            picture = (
+                _Picture(is_entry=is_key) if inspect is None else inspect(memoryview(packet), length_size, is_key)
+            )
+            if codec == "hevc":
+                if picture.is_entry:
+                    skip_leading = not entry or picture.breaks_link
+                elif picture.is_skippable and skip_leading:
+                    picture.is_shown = False
+            pts.append(NO_TIMESTAMP if packet.pts is None else packet.pts)
+            dts.append(NO_TIMESTAMP if packet.dts is None else packet.dts)
+            size.append(packet.size)
+            key.append(is_key)
+            reference.append(picture.is_reference or is_key)
+            entry.append(picture.is_entry)
+            shown.append(0 if picture.is_shown and not packet.is_discard else -1)
+            layer.append(picture.temporal_id)
+    except av.FFmpegError as error:
+        damaged = error.strerror
+    if not pts:
+        raise VideoError(f"{source.name}: holds no video packets" + (f" ({damaged})." if damaged else "."))
+    if damaged or len(pts) < source.num_frames_hint:
+        expected = f" of {source.num_frames_hint}" if source.num_frames_hint else ""
+        warnings.warn(
+            f"{source.name}: the file ends early; {len(pts)}{expected} packets could be read"
+            + (f" ({damaged})." if damaged else "."),
+            stacklevel=4,
+        )
+    # A non-reference picture of a lower HEVC sub-layer may still be needed by a higher one.
+    reference = np.array(reference) | (np.array(layer) < max(layer))
+    entry[0] = True
+    sequence = PacketSequence(
+        pts=np.array(pts, np.int64),
+        dts=np.array(dts, np.int64),
+        size=np.array(size, np.int64),
+        frame=np.array(shown, np.int64),
+        is_reference=reference,
+        is_entry=np.array(entry),
+    )
+    return sequence, np.array(key), bool(reordered)
+
+
+# Intra-only codecs and those whose containers hold pictures in the order they are shown.
+_NEVER_REORDERED = ("mjpeg", "vp8", "vp9", "av1", "gif", "apng", "rawvideo", "ffv1", "prores", "dnxhd")
+
+
+@dataclass
+class _Picture:
+    """What the first bytes of a packet tell."""
+
+    is_reference: bool = True
+    is_entry: bool = False
+    is_shown: bool = True
+    is_skippable: bool = False  # HEVC RASL: undecodable when decoding starts at the random access point before it
+    breaks_link: bool = False  # HEVC BLA
+    temporal_id: int = 0
+
+
+def _nal_length_size(codec: str, extradata: bytes | None) -> int:
+    """Bytes of the length before each NAL unit (avcC, hvcC), 0 for start codes (Annex B)."""
+    if codec == "h264" and extradata and len(extradata) > 6 and extradata[0] == 1:
+        return (extradata[4] & 3) + 1
+    if (
+        codec == "hevc"
+        and extradata
+        and len(extradata) > 22
+        and (extradata[0] == 1 or extradata[:3] not in (b"\0\0\0", b"\0\0\1"))
+    ):
+        return (extradata[21] & 3) + 1
+    return 0
+
+
+def _nal_units(data: memoryview, length_size: int):
+    """Yields the start of each NAL unit, at most 64 bytes of each."""
+    if length_size:
+        position, end = 0, len(data)
+        while position + length_size < end:
+            length = int.from_bytes(data[position : position + length_size], "big")
+            position += length_size
+            yield bytes(data[position : position + min(length, 64)])
+            position += length
+    else:
+        # Slices are the last units of a picture, so only the units before them are searched.
+        raw = bytes(data)
+        position = raw.find(b"\0\0\1")
+        while position >= 0:
+            yield raw[position + 3 : position + 67]
+            position = raw.find(b"\0\0\1", position + 3)
+
+
+def _inspect_h264(data: memoryview, length_size: int, is_key: bool) -> _Picture:
+    recovery = False
+    for unit in _nal_units(data, length_size):
+        if not unit:
+            continue
+        kind = unit[0] & 31
+        if kind in (1, 2, 5):
+            return _Picture(is_reference=unit[0] & 0x60 != 0, is_entry=kind == 5 or (is_key and recovery))
+        if kind == 6 and is_key:
+            recovery = recovery or _recovers_at_once(unit)
+    return _Picture()
+
+
+def _recovers_at_once(unit: bytes) -> bool:
+    """Whether an H.264 SEI unit holds a recovery point with `recovery_frame_cnt` 0: pictures from here on are exact."""
+    position = 1
+    while position + 2 < len(unit):
+        kind = length = 0
+        while position < len(unit) and unit[position] == 255:
+            kind += 255
+            position += 1
+        kind += unit[position] if position < len(unit) else 0
+        position += 1
+        while position < len(unit) and unit[position] == 255:
+            length += 255
+            position += 1
+        length += unit[position] if position < len(unit) else 0
+        position += 1
+        if kind == 6:
+            return position < len(unit) and unit[position] & 0x80 != 0  # Exp-Golomb: a leading 1 is zero
+        position += length
+    return False
+
+
+def _inspect_hevc(data: memoryview, length_size: int, is_key: bool) -> _Picture:
+    for unit in _nal_units(data, length_size):
+        if len(unit) < 2:
+            continue
+        kind = unit[0] >> 1 & 63
+        if kind < 32 and not (unit[0] & 1 or unit[1] >> 3):  # a slice of the base layer
+            return _Picture(
+                is_reference=not (kind < 16 and kind % 2 == 0),
+                is_entry=16 <= kind <= 23,
+                is_skippable=kind in (8, 9),
+                breaks_link=16 <= kind <= 18,
+                temporal_id=max((unit[1] & 7) - 1, 0),
+            )
+    return _Picture()
+
+
+def _inspect_vp8(data: memoryview, length_size: int, is_key: bool) -> _Picture:
+    return _Picture(is_entry=is_key, is_shown=bool(data[0] & 0x10))
+
+
+def _inspect_vp9(data: memoryview, length_size: int, is_key: bool) -> _Picture:
+    # A superframe ends with a marker byte 110xxxxx and always shows a picture; a lone hidden picture says so in its header:
+    # marker (2 bits), profile (2, one more when it is 3), show_existing_frame, frame_type, show_frame.
+    first, last = data[0], data[-1]
+    shift = 1 if first & 0x30 == 0x30 else 0
+    hidden = last & 0xE0 != 0xC0 and first >> 6 == 2 and not shift and not first & 0x08 and not first & 0x02
+    return _Picture(is_entry=is_key, is_shown=not hidden)
+
+
+def _output_order(source: VideoSource, packets: PacketSequence) -> np.ndarray:
+    """Decodes the stream once; returns the numbers of the packets that give a picture, in the order of output."""
+    order: list[int] = []
+    with source.open() as (container, stream):
+        decoder = stream.codec_context
+        decoder.thread_type, decoder.thread_count = "AUTO", 0
+        decoder.options |= {"skip_loop_filter": "all"}  # pictures are thrown away, only their order counts
+        number = -1
+        with contextlib.suppress(av.FFmpegError):
+            for packet in container.demux(stream):
+                if packet.size:
+                    number += 1
+                    packet.pts = packet.dts = number
+                if number >= len(packets.size):
+                    break
+                with contextlib.suppress(av.FFmpegError):
+                    order += [frame.pts for frame in packet.decode() if frame.pts is not None]
+    order = list(dict.fromkeys(order))
+    return np.array([number for number in order if 0 <= number < len(packets.size)], np.int64)
+
+
+def _continuous(times: np.ndarray, dts: np.ndarray, source: VideoSource) -> np.ndarray:
+    """Timestamps of one running clock, in decoding order: steps back and absurd gaps of the decoding clock are closed, gaps in it
+    filled."""
+    clock = np.where(dts == NO_TIMESTAMP, times, dts)
+    steps = np.diff(clock.astype(np.float64)) * float(source.time_base)
+    sane = not (clock == NO_TIMESTAMP).any() and abs(float(times[0])) < 2.0**61
+    if sane and ((steps > -_STEP_BACK_SECONDS) & (steps < _MAX_GAP_SECONDS)).all():
+        return times
+    tick = max(1, round(1 / (float(source.average_rate or 25) * float(source.time_base))))
+    out = np.empty_like(times)
+    previous, offset = None, 0
+    for index, (time, now) in enumerate(zip(times.tolist(), clock.tolist())):
+        if now == NO_TIMESTAMP:
+            now = time = -offset if previous is None else previous + tick - offset
+        if previous is None:
+            offset = -now
+        else:
+            step = (now + offset - previous) * float(source.time_base)
+            if not -_STEP_BACK_SECONDS < step < _MAX_GAP_SECONDS:
+                offset = previous + tick - now
+        previous = now + offset
+        # A presentation time further than a day from its decoding time is damaged.
+        lead = 0 if time == NO_TIMESTAMP or abs(time - now) * source.time_base > _MAX_GAP_SECONDS else time - now
+        out[index] = previous + lead
+    return out
+
+
+def _average_fps(rate: Fraction | None, seconds: np.ndarray) -> float:
+    """The container's average rate, unless the timestamps contradict it by more than half."""
+    measured = (len(seconds) - 1) / seconds[-1] if seconds[-1] > 0 else 0.0
+    stated = float(rate) if rate else 0.0
+    if stated > 0 and (not measured or 1 / 1.5 < stated / measured < 1.5):
+        return stated
+    return float(measured or 1.0)
