@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -239,14 +240,13 @@ def test_rms_norm_encoder(tiny_config):
 def test_grid_positions_follow_merge_block_order():
     grid = torch.tensor([[1, 4, 6], [2, 2, 2]])
     positions = get_grid_positions(grid, 2, 32).tolist()
-    expected = []
-    for t, h, w in grid.tolist():
-        for frame in range(t):
-            for block_row in range(h // 2):
-                for block_column in range(w // 2):
-                    for row in range(2):
-                        for column in range(2):
-                            expected.append([frame, 2 * block_row + row, 2 * block_column + column])
+    expected = [
+        [frame, 2 * block_row + row, 2 * block_column + column]
+        for t, h, w in grid.tolist()
+        for frame, block_row, block_column, row, column in product(
+            range(t), range(h // 2), range(w // 2), range(2), range(2)
+        )
+    ]
     assert positions == expected
 
 

@@ -1,0 +1,282 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Every AutoClass on folders laid out like the hub repository of the released checkpoint.
+
+The remote files of the layout raise when they are run, and standard input is closed to prompts: whoever would execute
+remote code, or ask whether to, fails here.
+"""
+
+import builtins
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+    AutoTokenizer,
+    AutoVideoProcessor,
+    Qwen2_5_VLProcessor,
+    Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLVideoProcessor,
+    pipeline,
+)
+
+from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Model, OV2Processor, OV2VideoProcessor
+
+
+TRUST = pytest.mark.parametrize("trust", [{}, {"trust_remote_code": False}, {"trust_remote_code": True}], ids=str)
+MODEL_CLASSES = {
+    AutoModel: OV2Model,
+    AutoModelForImageTextToText: OV2ForConditionalGeneration,
+    AutoModelForMultimodalLM: OV2ForConditionalGeneration,
+    AutoModelForCausalLM: OV2ForConditionalGeneration,
+}
+REMOTE_NAMES = ("auto_map", "LlavaOnevision2", "llava_onevision2.")
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_asked(monkeypatch):
+    def refuse(prompt=""):
+        raise AssertionError(f"asked: {prompt}")
+
+    monkeypatch.setattr(builtins, "input", refuse)
+
+
+@pytest.fixture(scope="module")
+def hub_layout(fixtures, tmp_path_factory):
+    """The layout with its weights in one file."""
+    folder = tmp_path_factory.mktemp("hub")
+    shutil.copytree(fixtures / "hub_layout", folder, dirs_exist_ok=True)
+    shutil.copy(fixtures / "model" / "model.safetensors", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sharded_layout(fixtures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sharded")
+    OV2ForConditionalGeneration.from_pretrained(fixtures / "model").save_pretrained(folder, max_shard_size="500KB")
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    shutil.copytree(fixtures / "hub_layout", folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def layout(hub_layout, tmp_path):
+    """A copy to change: `layout(file, change)` edits one json file; `None` removes it."""
+    folder = tmp_path / "layout"
+    shutil.copytree(hub_layout, folder)
+
+    def edit(name=None, change=None):
+        if name is not None and change is None:
+            (folder / name).unlink()
+        elif name is not None:
+            content = json.loads((folder / name).read_text())
+            change(content)
+            (folder / name).write_text(json.dumps(content))
+        return folder
+
+    return edit
+
+
+def load(auto_class, folder, **kwargs):
+    return auto_class.from_pretrained(folder, **kwargs)
+
+
+def check_processor(processor):
+    assert type(processor) is OV2Processor
+    assert type(processor.video_processor) is OV2VideoProcessor
+    assert type(processor.image_processor) in (Qwen2VLImageProcessor, Qwen2VLImageProcessorPil)
+    assert isinstance(processor.tokenizer, Qwen2Tokenizer)
+
+
+@TRUST
+@pytest.mark.parametrize("sharded", [False, True], ids=["one-file", "sharded"])
+@pytest.mark.parametrize("auto_class", MODEL_CLASSES, ids=lambda c: c.__name__)
+def test_models(request, auto_class, sharded, trust):
+    folder = request.getfixturevalue("sharded_layout" if sharded else "hub_layout")
+    model = auto_class.from_pretrained(folder, **trust)
+    assert type(model) is MODEL_CLASSES[auto_class]
+
+
+@TRUST
+def test_config_and_processing_classes(hub_layout, trust):
+    assert type(load(AutoConfig, hub_layout, **trust)) is OV2Config
+    check_processor(load(AutoProcessor, hub_layout, **trust))
+    assert type(load(AutoVideoProcessor, hub_layout, **trust)) is OV2VideoProcessor
+    assert isinstance(load(AutoImageProcessor, hub_layout, **trust), (Qwen2VLImageProcessor, Qwen2VLImageProcessorPil))
+    assert isinstance(load(AutoTokenizer, hub_layout, **trust), Qwen2Tokenizer)
+
+
+@TRUST
+@pytest.mark.parametrize("name", ["LlavaOnevision2Processor", "Llava_Onevision2Processor", None])
+def test_processor_class_of_the_repository(layout, name, trust):
+    def change(content):
+        content.pop("processor_class")
+        if name is not None:
+            content["processor_class"] = name
+
+    check_processor(load(AutoProcessor, layout("preprocessor_config.json", change), **trust))
+
+
+@TRUST
+def test_layout_without_the_video_file(layout, trust):
+    folder = layout("video_preprocessor_config.json")
+    check_processor(load(AutoProcessor, folder, **trust))
+    # transformers derives a name from that of the image processor before it asks the registry. The class is its own,
+    # so a bare AutoVideoProcessor cannot be helped; nothing remote runs.
+    assert type(load(AutoVideoProcessor, folder, **trust)) is Qwen2VLVideoProcessor
+
+
+@TRUST
+def test_auto_maps_everywhere(layout, trust):
+    """Through the processor no remote code runs, not even with `trust_remote_code=True`."""
+    remote = "processing_llava_onevision2."
+    layout(
+        "preprocessor_config.json", lambda c: c["auto_map"].update(AutoImageProcessor=remote + "RemoteImageProcessor")
+    )
+    folder = layout(
+        "tokenizer_config.json", lambda c: c.update(auto_map={"AutoTokenizer": [None, remote + "RemoteTokenizer"]})
+    )
+    for processor in (load(AutoProcessor, folder, **trust), load(OV2Processor, folder, **trust)):
+        check_processor(processor)
+
+
+def test_limit_of_bare_loaders_with_their_own_auto_map(layout):
+    """The documented limit: in-tree classes give way to remote code when the caller insists on it."""
+    folder = layout(
+        "preprocessor_config.json",
+        lambda c: c["auto_map"].update(AutoImageProcessor="processing_llava_onevision2.RemoteImageProcessor"),
+    )
+    for trust in ({}, {"trust_remote_code": False}):
+        assert isinstance(load(AutoImageProcessor, folder, **trust), (Qwen2VLImageProcessor, Qwen2VLImageProcessorPil))
+    with pytest.raises(RuntimeError, match="remote code was executed"):
+        load(AutoImageProcessor, folder, trust_remote_code=True)
+
+
+@TRUST
+def test_layout_that_names_a_qwen_processor(layout, trust):
+    def change(content):
+        content["processor_class"] = "Qwen2_5_VLProcessor"
+        content["auto_map"].pop("AutoProcessor")
+
+    folder = layout("preprocessor_config.json", change)
+    check_processor(load(OV2Processor, folder, **trust))
+    # transformers resolves the name of one of its own classes before any registered class is looked at.
+    assert type(load(AutoProcessor, folder, **trust)) is Qwen2_5_VLProcessor
+
+
+@TRUST
+def test_layout_saved_by_this_package(hub_layout, tmp_path, trust):
+    load(AutoModelForImageTextToText, hub_layout).save_pretrained(tmp_path)
+    load(AutoProcessor, hub_layout).save_pretrained(tmp_path)
+    for auto_class, expected in MODEL_CLASSES.items():
+        assert type(load(auto_class, tmp_path, **trust)) is expected
+    check_processor(load(AutoProcessor, tmp_path, **trust))
+    assert type(load(AutoVideoProcessor, tmp_path, **trust)) is OV2VideoProcessor
+    assert isinstance(load(AutoTokenizer, tmp_path, **trust), Qwen2Tokenizer)
+
+
+def test_no_remote_name_survives_a_save(layout, tmp_path):
+    remote = "processing_llava_onevision2."
+    layout("tokenizer_config.json", lambda c: c.update(auto_map={"AutoTokenizer": [None, remote + "RemoteTokenizer"]}))
+    folder = layout()
+    saved = tmp_path / "saved"
+    load(AutoModelForImageTextToText, folder).save_pretrained(saved)
+    load(AutoProcessor, folder).save_pretrained(saved)
+    load(AutoVideoProcessor, folder).save_pretrained(saved / "video")
+    files = [*saved.rglob("*.json"), *saved.rglob("*.jinja")]
+    assert len(files) > 4 and not list(saved.rglob("*.py"))
+    for file in files:
+        for name in REMOTE_NAMES:
+            assert name not in file.read_text(), f"{name} in {file.name}"
+
+
+def test_video_file_and_codec_block_are_honoured(hub_layout, layout):
+    for processor in (load(AutoProcessor, hub_layout).video_processor, load(AutoVideoProcessor, hub_layout)):
+        assert processor.max_frames == 768
+    processor = load(AutoProcessor, layout("preprocessor_config.json", lambda c: c["codec"].update(target_canvas=16)))
+    assert processor.video_processor.codec["target_canvas"] == 16
+
+
+@pytest.mark.parametrize("task", ["image-text-to-text", "any-to-any"])
+def test_pipeline(hub_layout, task):
+    pipe = pipeline(task, model=str(hub_layout))
+    assert type(pipe.model) is OV2ForConditionalGeneration
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (56, 84, 3), dtype=np.uint8))
+    content = [{"type": "image", "image": image}, {"type": "text", "text": "What is this?"}]
+    output = pipe(text=[{"role": "user", "content": content}], generate_kwargs={"max_new_tokens": 4})
+    assert isinstance(output[0]["generated_text"][-1]["content"], str)
+
+
+def test_import_is_enough_in_a_new_process(hub_layout):
+    """One import, no CUDA initialisation, and the public way of loading works."""
+    code = (
+        "import transformers_ov2, torch\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "from transformers import AutoModelForImageTextToText, AutoProcessor\n"
+        f"model = AutoModelForImageTextToText.from_pretrained({str(hub_layout)!r})\n"
+        f"processor = AutoProcessor.from_pretrained({str(hub_layout)!r})\n"
+        "print(type(model).__name__, type(processor).__name__)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["OV2ForConditionalGeneration", "OV2Processor"]
+
+
+def test_import_reads_no_optional_package():
+    code = (
+        "import sys, transformers_ov2\n"
+        "heavy = [m for m in ('trl', 'datasets', 'matplotlib', 'transformers_ov2.training') if m in sys.modules]\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_registering_twice_is_harmless(hub_layout):
+    import transformers_ov2.auto
+
+    transformers_ov2.auto.register()
+    assert type(load(AutoModel, hub_layout)) is OV2Model
+
+
+def test_outputs_survive_a_round_trip(hub_layout, tmp_path):
+    model, processor = load(AutoModelForImageTextToText, hub_layout).eval(), load(AutoProcessor, hub_layout)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (56, 84, 3), dtype=np.uint8))
+    messages = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "Hi"}]}]
+    outputs = []
+    for source in ((model, processor), (load(AutoModelForImageTextToText, tmp_path), load(AutoProcessor, tmp_path))):
+        inputs = source[1].apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            outputs.append((inputs, source[0].eval()(**inputs).logits))
+    assert all(torch.equal(outputs[0][0][key], outputs[1][0][key]) for key in outputs[0][0])
+    torch.testing.assert_close(outputs[0][1], outputs[1][1], atol=0, rtol=0)
