@@ -15,6 +15,8 @@
 
 from .canvas import CodecStream
 from .config import CodecStreamConfig
+from .source import VideoError
+from .tokenizer import iter_groups, tokenize_video
 
 
-__all__ = ["CodecStream", "CodecStreamConfig"]
+__all__ = ["CodecStream", "CodecStreamConfig", "VideoError", "iter_groups", "tokenize_video"]

@@ -135,6 +135,11 @@ class CodecStreamConfig:
                 f"`max_pixels` ({self.max_pixels}) must hold one block of `merge x merge` patches: "
                 f"at least {self.factor**2}."
             )
+        if self.grouping == "readiness" and max(4, self.min_group_frames) < self.images_per_group:
+            raise ValueError(
+                f"`min_group_frames` ({self.min_group_frames}) must not be below `images_per_group` "
+                f"({self.images_per_group}): a group of fewer frames could not fill its canvases."
+            )
         if self.max_tokens is not None and self.grouping == "readiness":
             raise ValueError(
                 '`max_tokens` needs `grouping="packet_energy"` or `grouping="fixed"`: "readiness" finds its number of '

@@ -1,0 +1,115 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How many canvases and timestamps each group gets, from the packet table alone, so that a token limit holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import CodecStreamConfig
+from .grouping import choose_frames, count_groups, partition_fixed, partition_packet_energy
+from .packets import PacketTable
+
+
+@dataclass
+class GroupPlan:
+    """
+    What becomes of one group.
+
+    Attributes:
+        start (`int`), end (`int`): half-open bounds in source frames.
+        frames (`np.ndarray` of shape `(num_frames,)`, int64): the source frames to decode, ascending.
+        num_canvases (`int`): canvases to fill.
+        max_timestamps (`int`): at most this many distinct frames may give blocks, the anchor included.
+    """
+
+    start: int
+    end: int
+    frames: np.ndarray
+    num_canvases: int
+    max_timestamps: int
+
+
+def timestamp_text_tokens(seconds: float) -> int:
+    """
+    Upper bound on the tokens of one timestamp block, `<12.34 seconds><|vision_start|>…<|vision_end|>` and a newline
+    without its placeholders, for the Qwen tokenizers, which split numbers into digits, and up to two decimals.
+    """
+    # "<", ".", " seconds", ">", vision start and end, newline, two decimals, and the digits before the point.
+    return 9 + len(str(int(seconds)))
+
+
+def plan_groups(
+    table: PacketTable,
+    tokens_per_canvas: int,
+    config: CodecStreamConfig,
+    timestamp_tokens: Callable[[float], int] = timestamp_text_tokens,
+) -> list[GroupPlan]:
+    """
+    Cut a video into groups and share out canvases, source frames and timestamps.
+
+    Under `max_tokens` there are as many canvases as fit while at least half of their `source_frames_per_canvas` can
+    still have a timestamp. All groups have `images_per_group` canvases but the last, which may have fewer.
+
+    Args:
+        table (`PacketTable`): the packets of the video.
+        tokens_per_canvas (`int`): visual tokens of a canvas.
+        config (`CodecStreamConfig`): `grouping` is `"packet_energy"` or `"fixed"`.
+        timestamp_tokens (`Callable[[float], int]`): language model tokens of the timestamp for a time in seconds.
+
+    Raises:
+        ValueError: `max_tokens` does not hold one canvas and its timestamp.
+    """
+    num_canvases = min(config.target_canvas, table.num_frames)
+    if config.max_tokens is None:
+        return _plan(table, num_canvases, config)
+    timestamps_per_canvas = math.ceil(config.source_frames_per_canvas / 2)
+    sure = min(timestamps_per_canvas, table.num_frames // num_canvases)
+    most = config.max_tokens // (tokens_per_canvas + sure * timestamp_tokens(0.0))
+    for count in range(min(num_canvases, max(most, 1)), 0, -1):
+        plans = _plan(table, count, config)
+        text_per_canvas = (config.max_tokens - count * tokens_per_canvas) / count
+        for plan in plans:
+            cost = max(timestamp_tokens(seconds) for seconds in table.seconds[plan.frames].tolist())
+            plan.max_timestamps = int(text_per_canvas * plan.num_canvases / cost)
+        if all(plan.max_timestamps >= _timestamps_wanted(plan, timestamps_per_canvas) for plan in plans):
+            return plans
+    least = tokens_per_canvas + timestamp_tokens(float(table.seconds[-1]))
+    raise ValueError(
+        f"`max_tokens` ({config.max_tokens}) does not hold one canvas of this video, which takes {least} tokens with "
+        "its timestamp. Lower `max_pixels` or raise `max_tokens`."
+    )
+
+
+def _timestamps_wanted(plan: GroupPlan, per_canvas: int) -> int:
+    if plan.num_canvases == 1:  # an I-canvas alone
+        return 1
+    return min(len(plan.frames), per_canvas * plan.num_canvases)
+
+
+def _plan(table: PacketTable, num_canvases: int, config: CodecStreamConfig) -> list[GroupPlan]:
+    partition = {"packet_energy": partition_packet_energy, "fixed": partition_fixed}[config.grouping]
+    per_group = config.images_per_group
+    num_groups = count_groups(table.num_frames, math.ceil(num_canvases / per_group), config)
+    bounds = partition(table, num_groups, config)
+    plans = []
+    for start, end in bounds.tolist():
+        canvases = min(per_group, num_canvases - per_group * len(plans))
+        frames = choose_frames(table, (start, end), config.source_frames_per_canvas * canvases, config)
+        plans.append(GroupPlan(start, end, frames, canvases, len(frames)))
+    return plans

@@ -1,0 +1,352 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Codec-stream tokenization, the four steps of LLaVA-OneVision-2 (arXiv 2605.25979) in one place.
+
+1. GOP partition: packet headers alone cut the video into groups of source frames.
+2. Scoring: motion, residual and bits of the decoded frames give one score per block of patches.
+3. Selection: the blocks of a group that are worth their tokens.
+4. Packing: one I-canvas and several P-canvases per group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .bits import BitMaps, read_bits, score_bits
+from .budget import GroupPlan, plan_groups, timestamp_text_tokens
+from .canvas import CodecStream, canvas_size, order_blocks, pack_blocks
+from .config import CodecStreamConfig
+from .decoding import DecodedFrame, decode_frames
+from .evidence import block_features, is_bad_frame, score_blocks
+from .packets import PacketTable, read_packets
+from .readiness import partition_readiness, sample_frames
+from .selection import select_evidence, select_state
+from .source import VideoError, VideoSource, open_source
+
+
+MAX_THREADS = 8
+
+
+def tokenize_video(
+    source: Any,
+    config: CodecStreamConfig | None = None,
+    *,
+    timestamp_tokens: Callable[[float], int] | None = None,
+    **overrides: Any,
+) -> CodecStream:
+    """
+    Turn a video into the canvas tokens of LLaVA-OneVision-2.
+
+    Args:
+        source: a [`~transformers_ov2.codec.source.VideoSource`], or anything that
+            [`~transformers_ov2.codec.source.open_source`] takes: a path, bytes, a binary file object, decoded frames.
+        config (`CodecStreamConfig`, *optional*): the options; defaults when not given.
+        timestamp_tokens (`Callable[[float], int]`, *optional*):
+            Number of language model tokens of the timestamp for a time in seconds, everything around its placeholders
+            included. By default an upper bound, [`~transformers_ov2.codec.budget.timestamp_text_tokens`].
+        overrides: fields of the config that differ.
+
+    Returns:
+        [`CodecStream`]: `num_canvases` is `target_canvas` when the video has that many frames and `max_tokens` allows
+        them, and no canvas has an empty place.
+
+    Raises:
+        VideoError: the source cannot be read as a video.
+        ValueError: an option is wrong, or `max_tokens` does not hold one canvas.
+        ImportError: `bit_source="codec-video-prep"` without that package.
+    """
+    groups = iter_groups(source, config, timestamp_tokens=timestamp_tokens, **overrides)
+    return CodecStream.concatenate(list(groups))
+
+
+def iter_groups(
+    source: Any,
+    config: CodecStreamConfig | None = None,
+    *,
+    timestamp_tokens: Callable[[float], int] | None = None,
+    **overrides: Any,
+) -> Iterator[CodecStream]:
+    """
+    [`tokenize_video`] as a generator: yields each group as soon as it is packed, as a stream of its own. Arguments and
+    errors are those of `tokenize_video`; options and source are checked by the call, before the first group is asked
+    for. `CodecStream.concatenate` joins the groups to what `tokenize_video` returns.
+    """
+    config = (config or CodecStreamConfig()).replace(**overrides)
+    if not isinstance(source, VideoSource):
+        source = open_source(source)
+    return _iter_groups(source, config, timestamp_tokens or timestamp_text_tokens)
+
+
+def _iter_groups(
+    source: VideoSource, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int]
+) -> Iterator[CodecStream]:
+    clock = _Clock()
+    with clock("demux"):
+        table = read_packets(source)
+    video = _Video(source, table, canvas_size(source.height, source.width, config), config)
+
+    # 1. GOP partition and 2. scoring. The released tool's rule cuts by score, so it decodes before it partitions.
+    if config.grouping == "readiness":
+        groups = _partition_by_readiness(video, clock)
+    else:
+        groups = _partition_by_packets(video, clock, timestamp_tokens)
+
+    num_groups = 0
+    for group in groups:
+        # 3. Selection.
+        with clock("select"):
+            last = float(table.seconds[group.frame_ids[-1]])
+            blocks = select_blocks(group, config, timestamp_tokens(last))
+        # 4. Packing.
+        with clock("pack"):
+            canvases, positions = pack_blocks(group.images, group.frame_ids, blocks, config)
+        num_groups += 1
+        yield CodecStream(
+            canvases=canvases,
+            patch_positions=positions,
+            groups=np.array([group.bounds], dtype=np.int64),
+            canvases_per_group=np.array([len(canvases)], dtype=np.int64),
+            frame_ids=group.frame_ids,
+            timestamps=table.seconds[group.frame_ids],
+            fps=table.fps,
+            signal_source=group.signal_source,
+            timings=clock.take(),
+            patch=config.patch,
+            merge=config.merge,
+        )
+    if not num_groups:
+        raise VideoError(f"{source.name}: none of its frames can be decoded.")
+
+
+@dataclass
+class ScoredGroup:
+    """
+    A group of source frames, decoded and scored.
+
+    Attributes:
+        bounds (`tuple[int, int]`): first source frame and the one after the last.
+        frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the decoded source frames, ascending.
+        images (`np.ndarray` of shape `(num_frames, height, width, 3)`, uint8): RGB at canvas size.
+        scores (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32): evidence.
+        signal_source (`str`): what the scores were made from.
+        num_canvases (`int`): canvases to fill.
+        max_timestamps (`int`): at most this many distinct frames may give blocks, the anchor included.
+    """
+
+    bounds: tuple[int, int]
+    frame_ids: np.ndarray
+    images: np.ndarray
+    scores: np.ndarray
+    signal_source: str
+    num_canvases: int
+    max_timestamps: int
+
+
+def select_blocks(group: ScoredGroup, config: CodecStreamConfig, text_tokens: int) -> np.ndarray:
+    """
+    The blocks of a group in canvas order: its anchor frame whole, then the selected blocks of the others.
+
+    The anchor is the first frame that is neither near black, solid nor damaged. Such frames give blocks only where the
+    others do not fill the canvases.
+
+    Args:
+        group (`ScoredGroup`): the group.
+        config (`CodecStreamConfig`): its `selection`, `crowding_penalty`, `patch` and `merge`.
+        text_tokens (`int`): language model tokens of a timestamp.
+
+    Returns:
+        int64 `np.ndarray` of shape `(num_canvases * block_rows * block_columns, 3)`: (index into the group's frames,
+        block row, block column).
+    """
+    grid = group.scores.shape[1:]
+    budget = (group.num_canvases - 1) * grid[0] * grid[1]
+    bad = np.array([is_bad_frame(image) for image in group.images])
+    anchor = int(np.argmin(bad))
+    selected = np.zeros((0, 3), dtype=np.int64)
+    if budget and config.selection == "state":
+        selected = select_state(
+            block_features(group.images, (grid[0] * config.merge, grid[1] * config.merge)),
+            budget,
+            anchor=anchor,
+            bad=bad,
+            max_frames=group.max_timestamps - 1,
+            text_tokens=text_tokens,
+        )
+    elif budget:
+        selected = select_evidence(
+            group.scores,
+            budget,
+            crowding_penalty=config.crowding_penalty,
+            anchor=anchor,
+            bad=bad,
+            max_frames=group.max_timestamps - 1,
+        )
+    if missing := budget - len(selected):
+        rest = select_evidence(group.scores, missing, crowding_penalty=0.0, anchor=anchor, bad=~bad)
+        selected = np.concatenate([selected, rest])
+    return order_blocks(anchor, selected, grid)
+
+
+@dataclass
+class _Video:
+    """A probed video and how to read it."""
+
+    source: VideoSource
+    table: PacketTable
+    size: tuple[int, int]  # height and width of a canvas in pixels
+    config: CodecStreamConfig
+
+    def decode(self, frames: np.ndarray) -> Iterator[DecodedFrame]:
+        stock = self.config.bit_source != "codec-video-prep"
+        threads = self.config.num_threads or min(MAX_THREADS, _available_cores())
+        return decode_frames(
+            self.source, self.table, frames, size=self.size, side_data=stock, luma=stock, num_threads=threads
+        )
+
+    def read_bits(self, frames: np.ndarray) -> BitMaps | None:
+        return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
+
+    def score(self, frames: list[DecodedFrame], bits: BitMaps | None) -> tuple[np.ndarray, str]:
+        """Scores `(num_frames, block_rows, block_columns)` of some frames, and what they were made from."""
+        if bits is not None:
+            return score_bits(bits.take([frame.index for frame in frames]), self.size, self.config), "bits"
+        patch = self.config.patch
+        evidence = score_blocks(frames, self.table, (self.size[0] // patch, self.size[1] // patch), self.config)
+        return evidence.scores, evidence.signal_source
+
+
+def _partition_by_packets(
+    video: _Video, clock: _Clock, timestamp_tokens: Callable[[float], int]
+) -> Iterator[ScoredGroup]:
+    """
+    Groups cut from the packet table. One decoder runs through the frames that all groups want and hands them over a
+    group at a time, so that nothing is decoded twice where a GOP belongs to several groups.
+    """
+    config = video.config
+    with clock("demux"):
+        tokens_per_canvas = video.size[0] * video.size[1] // config.factor**2
+        plans = plan_groups(video.table, tokens_per_canvas, config, timestamp_tokens)
+        wanted = np.concatenate([plan.frames for plan in plans])
+    with clock("score"):
+        bits = video.read_bits(wanted)
+    for plan, frames in _deal_out(clock.iterate("decode", video.decode(wanted)), plans):
+        with clock("score"):
+            scores, signal_source = video.score(frames, bits)
+        yield ScoredGroup(
+            bounds=(plan.start, plan.end),
+            frame_ids=np.array([frame.index for frame in frames], dtype=np.int64),
+            images=np.stack([frame.image for frame in frames]),
+            scores=scores,
+            signal_source=signal_source,
+            num_canvases=plan.num_canvases,
+            max_timestamps=plan.max_timestamps,
+        )
+
+
+def _deal_out(
+    decoded: Iterator[DecodedFrame], plans: list[GroupPlan]
+) -> Iterator[tuple[GroupPlan, list[DecodedFrame]]]:
+    """
+    Decoded frames by group. What is left of a group too damaged to fill its canvases joins the next one, so that only
+    the last group can be short.
+    """
+    frames, start = [], 0
+    frame = next(decoded, None)
+    for plan in plans:
+        while frame is not None and frame.index < plan.end:
+            frames.append(frame)
+            frame = next(decoded, None)
+        if len(frames) >= plan.num_canvases or (frames and plan is plans[-1]):
+            yield replace(plan, start=start, num_canvases=min(plan.num_canvases, len(frames))), frames
+            frames, start = [], plan.end
+
+
+def _partition_by_readiness(video: _Video, clock: _Clock) -> Iterator[ScoredGroup]:
+    """
+    Groups of the released tool, cut by the scores of all sampled frames. Their number is fixed, so that holding them
+    at canvas size takes the same memory for any length of video.
+    """
+    config, table = video.config, video.table
+    with clock("demux"):
+        count = config.target_canvas * config.group_size // config.images_per_group
+        sampled = sample_frames(table.num_frames, count, table.is_key)
+    with clock("score"):
+        bits = video.read_bits(sampled)
+
+    frame_ids, images, scores = [], [], []
+    decoded = clock.iterate("decode", video.decode(sampled))
+    # Scored in portions, because what scoring needs besides the image is large.
+    while frames := list(itertools.islice(decoded, config.group_size)):
+        with clock("score"):
+            portion, signal_source = video.score(frames, bits)
+        scores.append(portion)
+        frame_ids += [frame.index for frame in frames]
+        images += [frame.image for frame in frames]
+    if not scores:
+        return
+    scores = np.concatenate(scores)
+    with clock("score"):
+        bounds = partition_readiness(scores, config).tolist()
+    # The tool gives nothing for clips this short.
+    for start, end in bounds or [(0, len(scores))]:
+        yield ScoredGroup(
+            bounds=(frame_ids[start], frame_ids[end - 1] + 1),
+            frame_ids=np.array(frame_ids[start:end], dtype=np.int64),
+            images=np.stack(images[start:end]),
+            scores=scores[start:end],
+            signal_source=signal_source,
+            num_canvases=min(config.images_per_group, end - start),
+            max_timestamps=end - start,
+        )
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Clock:
+    """Seconds spent per step since they were last taken."""
+
+    def __init__(self):
+        self._seconds = dict.fromkeys(("demux", "decode", "score", "select", "pack"), 0.0)
+
+    @contextlib.contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[step] += time.perf_counter() - start
+
+    def iterate(self, step: str, iterator: Iterator) -> Iterator:
+        """The items of `iterator`, counting the time that each takes to come."""
+        while True:
+            with self(step):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+
+    def take(self) -> dict[str, float]:
+        taken, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
+        return taken
