@@ -40,7 +40,8 @@ _BUFFER_BYTES = 2**27
 _SKIP_BYTES = 2**20
 _MIN_JOB_PACKETS = 16
 _PICTURE_TYPES = {1: "I", 2: "P", 3: "B"}
-_AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INP
+# Exact arithmetic, the same on every machine.
+_AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _BILINEAR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 MOTION_VECTOR_DTYPE = np.dtype(
@@ -198,6 +199,11 @@ def _plan(table: PacketTable, indices: np.ndarray) -> list[_Job]:
             jobs.append(_Job(first, number, {}))
         jobs[-1].last = max(jobs[-1].last, number)
         jobs[-1].wanted[number] = index
+    for job in jobs:
+        while (
+            job.last + 1 < len(packets.frame) and packets.frame[job.last + 1] < 0
+        ):  # the second field of the last frame
+            job.last += 1
     return jobs
 
 
@@ -255,9 +261,9 @@ class _Reader:
 
     def start(self, first: int) -> None:
         """Moves to packet `first`, with a decoder that remembers nothing."""
-        if self.next > first or (self.seekable and self.packets.size[self.next : first].sum() > _SKIP_BYTES):
-            if not (self.seekable and self._seek(first)):
-                self.give_up_seeking()
+        far = self.next > first or (self.seekable and self.packets.size[self.next : first].sum() > _SKIP_BYTES)
+        if far and not (self.seekable and self._seek(first)):
+            self.give_up_seeking()
         while self.next < first and self._read() is not None:
             pass
         self.decoder.flush_buffers()
@@ -309,7 +315,8 @@ class _Reader:
             packet = self._read()
             if packet is None:
                 break
-            if self.packets.is_reference[number] or number in wanted:
+            # Packets that show nothing are never dropped: they may hold the second field of a frame.
+            if number in wanted or self.packets.is_reference[number] or self.packets.frame[number] < 0:
                 # The packet's number travels through the decoder in place of its timestamp, so that frames and packets pair up
                 # even where timestamps are missing or repeated.
                 packet.pts = packet.dts = number
@@ -429,7 +436,8 @@ class _Converter:
         # Sizes in coded orientation, (width, height).
         self.native = self._coded(source.height, source.width)
         self.target = self.native if request.size is None else self._coded(*request.size)
-        self.scaler = VideoReformatter()
+        # One scaler for each conversion: a scaler sets itself up anew whenever its formats or sizes change.
+        self.to_rgb, self.to_planar, self.resizer, self.to_luma = (VideoReformatter() for _ in range(4))
 
     def _coded(self, height: int, width: int) -> tuple[int, int]:
         return (height, width) if self.turns % 2 else (width, height)
@@ -466,36 +474,38 @@ class _Converter:
         return out
 
     def _image(self, frame: av.VideoFrame) -> np.ndarray:
+        rgb = self.to_rgb.reformat(frame, format="rgb24", threads=1)
+        if (rgb.width, rgb.height) == self.target:
+            return rgb.to_ndarray()
+        # libswscale resizes RGB by way of YUV, which is off by several steps. Posing as the planes of a 4:4:4 picture, each channel
+        # is resized by itself, right to the rounding.
+        planar = self.to_planar.reformat(rgb, format="gbrp", threads=1)
+        posing = av.VideoFrame(rgb.width, rgb.height, "yuv444p")
+        for plane, channel in zip(posing.planes, planar.planes):
+            plane.update(channel)
         width, height = self.target
-        if (frame.width, frame.height) != self.target:
-            shrinks = width <= frame.width and height <= frame.height
-            interpolation = _AREA if shrinks else _BILINEAR
-            return self.scaler.reformat(
-                frame, width, height, "rgb24", interpolation=interpolation, threads=1
-            ).to_ndarray()
-        return self.scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        shrinks = width <= rgb.width and height <= rgb.height
+        resized = self.resizer.reformat(
+            posing, width, height, "yuv444p", interpolation=_AREA if shrinks else _BILINEAR, threads=1
+        )
+        out = np.empty((height, width, 3), np.uint8)
+        for channel, plane in zip((1, 2, 0), resized.planes):
+            out[..., channel] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+        return out
 
     def _luma(self, frame: av.VideoFrame) -> np.ndarray:
-        if (frame.width, frame.height) != self.native:
+        form = frame.format
+        planar = form.components[0].is_luma and (form.is_planar or len(form.components) == 1)
+        if not planar or form.is_big_endian or (frame.width, frame.height) != self.native:
+            # Packed or RGB pictures, and those that change their size within the video.
             width, height = self.native
-            frame = self.scaler.reformat(frame, width, height, interpolation=_BILINEAR, threads=1)
-        component = frame.format.components[0]
-        if (
-            not component.is_luma
-            or frame.format.is_big_endian
-            or frame.format.is_bit_stream
-            or frame.format.has_palette
-        ):
-            frame = self.scaler.reformat(frame, format="yuv444p", threads=1)
-            component = frame.format.components[0]
-        plane = frame.planes[component.plane]
-        bits = component.bits
-        itemsize = 1 if bits <= 8 else 2
-        if len(frame.planes) == 1 and len(frame.format.components) > 1:  # packed, such as yuyv422
-            frame = self.scaler.reformat(frame, format="yuv444p", threads=1)
-            plane, itemsize, bits = frame.planes[0], 1, 8
-        data = np.frombuffer(plane, np.uint8 if itemsize == 1 else "<u2")
-        luma = data.reshape(-1, plane.line_size // itemsize)[: frame.height, : frame.width]
+            frame = self.to_luma.reformat(frame, width, height, "yuv444p", interpolation=_BILINEAR, threads=1)
+        bits = frame.format.components[0].bits
+        dtype = np.dtype(np.uint8 if bits <= 8 else "<u2")
+        plane = frame.planes[0]
+        luma = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)[
+            : frame.height, : frame.width
+        ]
         return luma if bits <= 8 else (luma >> (bits - 8)).astype(np.uint8)
 
     def _turn(self, array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,9 @@
 """One demux pass → a table of packets: when each frame is shown, what it costs, and which frames others depend on. Nothing is decoded."""
 
 import contextlib
+import itertools
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -30,6 +32,8 @@ NO_TIMESTAMP = np.iinfo(np.int64).min
 _STEP_BACK_SECONDS = 1.0
 # No gap between two frames is longer; larger ones are damaged timestamps.
 _MAX_GAP_SECONDS = 86400.0
+# Packets decoded to check timestamps that look wrong.
+_VERIFIED_PACKETS = 64
 
 
 @dataclass(eq=False)
@@ -92,15 +96,17 @@ def read_packets(source: VideoSource) -> PacketTable:
     with source.open() as (container, stream):
         packets, keys, reordered = _demux(source, container, stream)
     shown = np.flatnonzero(packets.frame >= 0)
-    if (packets.pts[shown] != NO_TIMESTAMP).all():
-        times = _continuous(packets.pts, packets.dts, source)
-    elif reordered:
-        shown = _output_order(source, packets)
-        times = np.empty_like(packets.dts)
-        times[shown] = np.sort(_continuous(packets.dts, packets.dts, source)[shown])
-    else:
-        times = np.where(packets.pts == NO_TIMESTAMP, packets.dts, packets.pts)
-        times = _continuous(times, packets.dts, source)
+    missing = packets.pts[shown] == NO_TIMESTAMP
+    clock = np.where(packets.dts == NO_TIMESTAMP, packets.pts, packets.dts)
+    times = _continuous(np.where(packets.pts == NO_TIMESTAMP, clock, packets.pts), clock, source)
+    # Timestamps that do not reorder where the codec does may be decoding times in disguise (AVI), and the second field of an interlaced
+    # frame may come as a packet of its own: a few frames tell.
+    suspicious = source.interlaced or (reordered and (np.diff(times[shown]) > 0).all())
+    if (reordered and missing.any()) or (
+        suspicious and not _agrees(source, shown[np.argsort(times[shown], kind="stable")])
+    ):
+        shown = _output_order(source, len(packets.size))
+        times[shown] = np.sort(times[shown])
     if not len(shown):
         raise VideoError(f"{source.name}: shows no frame.")
     shown = shown[np.argsort(times[shown], kind="stable")]
@@ -305,25 +311,35 @@ def _inspect_vp9(data: memoryview, length_size: int, is_key: bool) -> _Picture:
     return _Picture(is_entry=is_key, is_shown=not hidden)
 
 
-def _output_order(source: VideoSource, packets: PacketSequence) -> np.ndarray:
-    """Decodes the stream once; returns the numbers of the packets that give a picture, in the order of output."""
+def _agrees(source: VideoSource, order: np.ndarray) -> bool:
+    """Whether the first pictures that a decoder gives are those of the first packets of `order`, in that order."""
+    found = _output_order(source, _VERIFIED_PACKETS)
+    # The last ones may lack pictures that come after the limit.
+    found = found[: max(1, len(found) - 16)] if len(order) > _VERIFIED_PACKETS else found
+    return np.array_equal(found, order[: len(found)])
+
+
+def _output_order(source: VideoSource, limit: int) -> np.ndarray:
+    """Decodes the first `limit` packets; returns the numbers of those that give a picture, in the order of output."""
     order: list[int] = []
     with source.open() as (container, stream):
         decoder = stream.codec_context
+        # Pictures are thrown away, only their order counts: threads and a missing loop filter do no harm.
         decoder.thread_type, decoder.thread_count = "AUTO", 0
-        decoder.options |= {"skip_loop_filter": "all"}  # pictures are thrown away, only their order counts
-        number = -1
+        decoder.options |= {"skip_loop_filter": "all"}
+        packets = (packet for packet in _until_damage(container.demux(stream)) if packet.size)
+        for number, packet in enumerate(itertools.islice(packets, limit)):
+            packet.pts = packet.dts = number
+            with contextlib.suppress(av.FFmpegError):
+                order += [frame.pts for frame in decoder.decode(packet)]
         with contextlib.suppress(av.FFmpegError):
-            for packet in container.demux(stream):
-                if packet.size:
-                    number += 1
-                    packet.pts = packet.dts = number
-                if number >= len(packets.size):
-                    break
-                with contextlib.suppress(av.FFmpegError):
-                    order += [frame.pts for frame in packet.decode() if frame.pts is not None]
-    order = list(dict.fromkeys(order))
-    return np.array([number for number in order if 0 <= number < len(packets.size)], np.int64)
+            order += [frame.pts for frame in decoder.decode(None)]
+    return np.array([number for number in dict.fromkeys(order) if number is not None], np.int64)
+
+
+def _until_damage(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    with contextlib.suppress(av.FFmpegError):
+        yield from packets
 
 
 def _continuous(times: np.ndarray, dts: np.ndarray, source: VideoSource) -> np.ndarray:

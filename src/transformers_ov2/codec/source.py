@@ -88,6 +88,7 @@ class VideoSource:
         time_base (`Fraction`): seconds per unit of timestamp.
         average_rate (`Fraction`, *optional*): frames per second according to the container, if it says.
         pix_fmt (`str`): FFmpeg's name of the coded pixel format.
+        interlaced (`bool`): the first frame consists of two fields.
         num_frames_hint (`int`): number of frames that the header claims, 0 when it is silent. Never rely on it.
         max_source_pixels, max_source_frames (`int`): limits given to [`open_source`].
     """
@@ -100,6 +101,7 @@ class VideoSource:
     time_base: Fraction
     average_rate: Fraction | None
     pix_fmt: str
+    interlaced: bool = False
     num_frames_hint: int = 0
     max_source_pixels: int = MAX_SOURCE_PIXELS
     max_source_frames: int = MAX_SOURCE_FRAMES
@@ -362,7 +364,18 @@ def _video_stream(name: str, container: av.container.InputContainer) -> av.video
 def _probe(name: str, content: _Content, max_pixels: int, max_frames: int) -> VideoSource:
     """Opens the file once and decodes up to its first picture, which alone tells the rotation and the true size."""
     source = VideoSource(
-        name, "", 0, 0, 0, Fraction(1), None, "", 0, max_pixels, max_frames, path=content.path, data=content.data
+        name=name,
+        codec="",
+        width=0,
+        height=0,
+        rotation=0,
+        time_base=Fraction(1),
+        average_rate=None,
+        pix_fmt="",
+        max_source_pixels=max_pixels,
+        max_source_frames=max_frames,
+        path=content.path,
+        data=content.data,
     )
     with source.open() as (container, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -380,6 +393,7 @@ def _probe(name: str, content: _Content, max_pixels: int, max_frames: int) -> Vi
         source.time_base = stream.time_base
         source.average_rate = stream.average_rate or stream.guessed_rate or None
         source.pix_fmt = frame.format.name
+        source.interlaced = frame.interlaced_frame
         source.num_frames_hint = stream.frames
     return source
 
@@ -447,7 +461,18 @@ def _frames_source(video: Any, fps: float | None, max_pixels: int, max_frames: i
                 raise VideoError(f"{name}: frame {index} has size {shape}, frame 0 has {(height, width)}.")
     rate = Fraction(fps).limit_denominator(10**6) if fps else Fraction(1)
     return VideoSource(
-        name, "frames", width, height, 0, 1 / rate, rate, "rgb24", len(frames), max_pixels, max_frames, frames=frames
+        name=name,
+        codec="frames",
+        width=width,
+        height=height,
+        rotation=0,
+        time_base=1 / rate,
+        average_rate=rate,
+        pix_fmt="rgb24",
+        num_frames_hint=len(frames),
+        max_source_pixels=max_pixels,
+        max_source_frames=max_frames,
+        frames=frames,
     )
 
 
