@@ -38,7 +38,8 @@ install_requires = [
 
 train = ["trl>=1.16,<2", "peft>=0.21,<1", "accelerate>=1.10", "datasets>=4.7"]
 viz = ["matplotlib>=3.8"]
-test = [*train, *viz, "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
+# parameterized: transformers' own test suites import it, see tests/common.
+test = [*train, *viz, "parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
 
 extras_require = {
     "train": train,
