@@ -1,0 +1,229 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Equality with the released codec tool after the signal: given its bits, its sampling, groups, positions and runs."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synth import real_clip
+
+from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video, tokenizer
+from transformers_ov2.codec.bits import BitMaps, read_bits
+from transformers_ov2.codec.readiness import partition_readiness, sample_frames
+from transformers_ov2.codec.source import VideoError, open_source
+
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "codec"
+CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")
+CASES = json.loads((FIXTURES / "cases.json").read_text())
+# How the released tool works: its groups, its bits, plain top-K.
+RELEASED = {"grouping": "readiness", "bit_source": "codec-video-prep", "crowding_penalty": 0.0}
+
+
+def stored_bits(name: str, frames: np.ndarray) -> BitMaps:
+    stored = np.load(FIXTURES / f"bits_{name}.npz")
+    return BitMaps(frames, stored["bits"][frames].astype(np.int32), int(stored["columns"]))
+
+
+def expected(name: str) -> dict:
+    arrays = np.load(FIXTURES / f"{name}.npz")
+    # Two-dimensional arrays are stored transposed: a seventh of the size.
+    values = {key: arrays[key].T if arrays[key].ndim == 2 else arrays[key] for key in arrays.files}
+    return {**json.loads((FIXTURES / f"{name}.json").read_text()), **values}
+
+
+@pytest.fixture(scope="module")
+def tokenize():
+    """Tokenizes a clip as the released tool does; streams are made once."""
+    made = {}
+
+    def run(name: str, **settings) -> CodecStream:
+        key = (name, *sorted(settings.items()))
+        if key not in made:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(tokenizer, "read_bits", lambda source, frames: stored_bits(name, frames))
+                made[key] = tokenize_video(real_clip(name), **RELEASED, **settings)
+        return made[key]
+
+    return run
+
+
+def count_ties(stream: CodecStream, reference: np.ndarray, name: str) -> int:
+    """
+    Blocks on which two selections differ, all of which must have the score of the last block taken: then it is open
+    which of them are taken.
+    """
+    config = CodecStreamConfig(**RELEASED)
+    maps = stored_bits(name, stream.frame_ids)
+    scores = tokenizer.score_bits(maps, stream.canvases.shape[1:3], config)
+    per_group = stream.num_tokens // len(stream.groups)
+    ours = stream.block_positions()[::4] // (1, 2, 2)
+    theirs = reference[::4].astype(np.int64) // (1, 2, 2)
+    ties = 0
+    for start in range(0, stream.num_tokens, per_group):
+        group = slice(start, start + per_group)
+        mine, other = ({tuple(block) for block in blocks[group].tolist()} for blocks in (ours, theirs))
+        score = {(f, y, x): scores[np.searchsorted(stream.frame_ids, f), y, x] for f, y, x in mine | other}
+        cut = min(score[block] for block in mine if block[0] != ours[start, 0])
+        assert all(score[block] == cut for block in mine ^ other)
+        ties += len(mine - other)
+    return ties
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_sampled_frames(name):
+    is_key = tokenizer.read_packets(open_source(real_clip(name))).is_key
+    reference = expected(name)
+    frames = sample_frames(len(is_key), reference["settings"]["num_sampled_frames"], is_key)
+    np.testing.assert_array_equal(frames, reference["frame_ids"])
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_groups(tokenize, name):
+    reference = expected(name)
+    ids = reference["frame_ids"]
+    bounds = [[ids[start], ids[end - 1] + 1] for start, end, _ in reference["groups"]]
+    stream = tokenize(name)
+    np.testing.assert_array_equal(stream.groups, bounds)
+    assert len(stream.canvases) == reference["canvases"]
+    assert stream.fps == reference["fps"]
+    assert stream.signal_source == "bits"
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_positions(tokenize, name, record_property):
+    reference, stream = expected(name), tokenize(name)
+    ties = count_ties(stream, reference["patch_positions_block_order"], name)
+    record_property("ties", ties)
+    if ties == 0:
+        np.testing.assert_array_equal(stream.patch_positions.reshape(-1, 3), reference["source_positions"])
+        np.testing.assert_array_equal(stream.block_positions(), reference["patch_positions_block_order"])
+    # On these clips no two blocks at a cut have the same score.
+    assert ties == 0
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_timestamp_runs(tokenize, name):
+    np.testing.assert_array_equal(tokenize(name).runs(), expected(name)["timestamp_runs"])
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_pixels_are_those_of_a_conforming_decode(tokenize, name):
+    stream = tokenize(name)
+    height, width = stream.canvases.shape[1:3]
+    source = open_source(real_clip(name))
+    frames = tokenizer.decode_frames(source, tokenizer.read_packets(source), stream.frame_ids, size=(height, width))
+    images = {frame.index: frame.image for frame in frames}
+    p = stream.patch
+    rows = stream.patch_rows()
+    for index in range(0, len(rows), 97):
+        frame, row, column = stream.block_positions()[index]
+        patch = images[frame][row * p : (row + 1) * p, column * p : (column + 1) * p]
+        np.testing.assert_array_equal(rows[index].reshape(3, p, p), patch.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_colours_are_near_the_reference(tokenize, name):
+    """Not nearer: the reference decodes without the loop filter, and its error adds up from frame to frame."""
+    reference, stream = expected(name), tokenize(name)
+    _, rows, columns = stream.grid_thw
+    p = stream.patch
+    colours = stream.canvases.reshape(-1, rows, p, columns, p, 3).mean(axis=(2, 4))
+    assert np.abs(colours - reference["canvas_mean_rgb"]).mean() < 1.5
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['video']}-{case['settings']['target_canvas']}")
+def test_other_settings(tokenize, case):
+    stream = tokenize(case["video"], **case["settings"])
+    ids = case["frame_ids"]
+    np.testing.assert_array_equal(stream.groups, [[ids[start], ids[end - 1] + 1] for start, end in case["groups"]])
+    assert len(stream.canvases) == case["canvases"]
+    digest = hashlib.sha256(stream.patch_positions.tobytes()).hexdigest()
+    assert digest == case["positions_sha256"]
+
+
+def test_sampling_leaves_key_frames_out_while_others_are_left():
+    is_key = np.arange(240) % 3 == 0
+    # What the tool samples from a clip with a key frame in every third place.
+    expected_ids = {
+        200: [*range(120), *(i for i in range(120, 240) if i % 3)],
+    }
+    for count, ids in expected_ids.items():
+        np.testing.assert_array_equal(sample_frames(240, count, is_key), ids)
+
+
+def test_sampling_of_key_frames_only():
+    np.testing.assert_array_equal(sample_frames(9, 4, np.ones(9, bool)), [0, 2, 5, 8])
+
+
+def test_a_group_ends_at_its_largest_size_without_enough_evidence():
+    scores = np.zeros((40, 2, 2), np.float32)
+    scores[0:8] = 100.0
+    config = CodecStreamConfig(grouping="readiness", group_size=8, min_group_frames=4, max_group_frames=10)
+    bounds = partition_readiness(scores, config)
+    assert (np.diff(bounds, axis=1) <= 10).all()
+    np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 1])
+
+
+def test_exact_bits_name_the_missing_package(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "codec_video_prep", None)
+    with pytest.raises(ImportError, match=r"transformers-ov2\[bits\]"):
+        tokenize_video(real_clip("carphone_pristine"), bit_source="codec-video-prep")
+
+
+def test_exact_bits_are_never_used_unasked(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("exact bits were read")
+
+    monkeypatch.setattr(tokenizer, "read_bits", refuse)
+    assert tokenize_video(real_clip("carphone_pristine"), target_canvas=4).signal_source != "bits"
+
+
+class TestInstalledPackage:
+    """With codec-video-prep itself."""
+
+    @pytest.fixture(autouse=True)
+    def package(self):
+        pytest.importorskip("codec_video_prep.cv_reader_fast", reason="needs codec-video-prep", exc_type=ImportError)
+
+    @pytest.mark.parametrize("name", CLIPS)
+    def test_stored_bits_are_its_bits(self, name):
+        source = open_source(real_clip(name))
+        frames = np.arange(0, 120, 3)
+        maps, stored = read_bits(source, frames), stored_bits(name, frames)
+        np.testing.assert_array_equal(maps.bits, stored.bits)
+        assert maps.columns == stored.columns
+
+    def test_bytes(self):
+        clip = real_clip("carphone_pristine")
+        frames = np.array([1, 5])
+        maps = read_bits(open_source(clip.read_bytes()), frames)
+        np.testing.assert_array_equal(maps.bits, stored_bits("carphone_pristine", frames).bits)
+
+    def test_whole_way(self):
+        reference = expected("carphone_pristine")
+        stream = tokenize_video(real_clip("carphone_pristine"), **RELEASED)
+        np.testing.assert_array_equal(stream.patch_positions.reshape(-1, 3), reference["source_positions"])
+
+    def test_packet_groups(self):
+        stream = tokenize_video(real_clip("bikes"), bit_source="codec-video-prep", target_canvas=8)
+        assert (len(stream.canvases), stream.signal_source) == (8, "bits")
+
+    def test_decoded_frames_have_no_bits(self):
+        frames = np.zeros((4, 32, 32, 3), np.uint8)
+        with pytest.raises(VideoError, match="no exact bits for frames"):
+            tokenize_video(frames, bit_source="codec-video-prep")
