@@ -151,6 +151,7 @@ class _Clip:
     order and the source (frame, row, column) of every patch.
     """
 )
+# trf-ignore: TRF016 (the `do_*` flags reach the methods that apply them inside `options`)
 class OV2VideoProcessor(BaseVideoProcessor):
     resample = PILImageResampling.BICUBIC
     # 150000 is the reference's size of a canvas (392² when square), so that a frame and a canvas cost the same.
