@@ -13,10 +13,19 @@
 # limitations under the License.
 """Codec-stream tokenization: a compressed video as the canvas tokens of LLaVA-OneVision-2, on PyAV and numpy alone."""
 
+from .assets import read_assets, write_assets
 from .canvas import CodecStream
 from .config import CodecStreamConfig
 from .source import VideoError
 from .tokenizer import iter_groups, tokenize_video
 
 
-__all__ = ["CodecStream", "CodecStreamConfig", "VideoError", "iter_groups", "tokenize_video"]
+__all__ = [
+    "CodecStream",
+    "CodecStreamConfig",
+    "VideoError",
+    "iter_groups",
+    "read_assets",
+    "tokenize_video",
+    "write_assets",
+]

@@ -140,9 +140,9 @@ class CodecStream:
         """
         frames = np.asarray(frames, dtype=np.int64)
         index = np.searchsorted(self.frame_ids, frames).clip(max=len(self.frame_ids) - 1)
-        if (unknown := frames[self.frame_ids[index] != frames]).size:
+        if (unknown := frames[(self.frame_ids[index] != frames) & (frames != -1)]).size:
             raise ValueError(f"Frame {unknown.flat[0]} is not among the frames of this stream.")
-        return self.timestamps[index]
+        return np.where(frames == -1, -1 / self.fps, self.timestamps[index])
 
     @staticmethod
     def concatenate(streams: Sequence[CodecStream]) -> CodecStream:
