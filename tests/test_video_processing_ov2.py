@@ -25,7 +25,9 @@ import torch
 from PIL import Image
 from transformers.video_utils import VideoMetadata
 
-from transformers_ov2.codec import CodecStream
+from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video
+from transformers_ov2.codec.budget import timestamp_text_tokens
+from transformers_ov2.codec.source import open_source
 from transformers_ov2.video_inputs import flatten_videos
 from transformers_ov2.video_processing_ov2 import OV2VideoProcessor
 
@@ -513,3 +515,66 @@ def test_stream_of_another_patch_size_is_refused():
     stream.merge = 1
     with pytest.raises(ValueError, match="merged by 1"):
         OV2VideoProcessor()(stream)
+
+
+def test_encoded_videos_go_through_the_codec_tokenizer_by_default(clip):
+    processor = OV2VideoProcessor(codec={"target_canvas": 8}, **SIZE)
+    features = processor(clip, return_metadata=True)
+    stream = tokenize_video(open_source(clip), CodecStreamConfig(target_canvas=8, **SIZE))
+    assert_same(features, processor(stream, return_metadata=True))
+    metadata = features["video_metadata"][0]
+    assert (metadata.video_backend, metadata.signal_source) == ("codec", stream.signal_source)
+    assert features["video_grid_thw"].tolist() == [[8, 4, 6]]
+    assert features["video_window_sizes"].tolist() == [4]
+    assert_same(processor(clip.read_bytes()), processor(clip))
+
+
+def test_codec_options_of_a_call_are_laid_over_the_instance(clip):
+    processor = OV2VideoProcessor(codec={"target_canvas": 8, "max_pixels": 56 * 84})
+
+    def grid(**kwargs):
+        return processor(clip, **kwargs)["video_grid_thw"][0].tolist()
+
+    assert grid() == [8, 4, 6]
+    assert grid(codec={"grouping": "fixed"}) == [8, 4, 6]
+    assert grid(codec={"target_canvas": 4}) == [4, 4, 6]
+    # The limits of a call go before the instance's codec block, the call's codec block before both.
+    assert grid(min_pixels=112 * 168) == [8, 8, 12]
+    assert grid(max_pixels=1568, min_pixels=784) == [8, 2, 2]
+    assert grid(max_pixels=1568, min_pixels=784, codec={"max_pixels": 56 * 84}) == [8, 4, 6]
+
+
+def test_decoded_frames_through_the_codec_tokenizer(frames):
+    processor = OV2VideoProcessor(codec={"target_canvas": 4}, **SIZE)
+    features = processor(frames, video_metadata={"total_num_frames": 30, "fps": 10}, return_metadata=True)
+    metadata = features["video_metadata"][0]
+    assert metadata.signal_source == "pixels"
+    assert metadata.timestamps == [index / 10 for index in metadata.frames_indices]
+    assert features["video_grid_thw"].tolist() == [[4, 4, 6]]
+    # Frames of a sample keep their source indices and times.
+    indices = list(range(0, 300, 10))
+    sample = {"total_num_frames": 300, "fps": 10, "frames_indices": indices}
+    sampled = processor(frames, video_metadata=sample, return_metadata=True)
+    assert sampled["video_metadata"][0].frames_indices == [10 * index for index in metadata.frames_indices]
+    assert sampled["video_metadata"][0].timestamps == metadata.frames_indices
+    expected = features["video_patch_positions"].clone()
+    expected[:, 0] *= 10
+    assert torch.equal(sampled["video_patch_positions"], expected)
+    with pytest.raises(ValueError, match="needs uint8 frames"):
+        processor(frames / 255)
+
+
+@pytest.mark.parametrize("limit", [40, 60, 100])
+def test_token_limit_of_codec_videos(clip, limit):
+    processor = OV2VideoProcessor(codec={"target_canvas": 8}, **SIZE)
+    metadata = processor(clip, max_tokens=limit, return_metadata=True)["video_metadata"][0]
+    assert sum(metadata.run_lengths) + sum(map(timestamp_text_tokens, metadata.seconds)) <= limit
+    seen = []
+    processor(clip, max_tokens=limit, timestamp_tokens=lambda seconds: seen.append(seconds) or 1)
+    assert seen
+
+
+def test_number_of_patches_of_codec_videos_is_a_bound(clip):
+    processor = OV2VideoProcessor(codec={"target_canvas": 8}, **SIZE)
+    assert processor.get_num_of_video_patches(30, 56, 84) == len(processor(clip)["pixel_values_videos"])
+    assert processor.get_num_of_video_patches(3, 56, 84) >= len(processor(read_clip(clip)[:3])["pixel_values_videos"])

@@ -146,10 +146,6 @@ class OV2Processor(ProcessorMixin):
                     f"{getattr(video_processor, name)}: both feed one encoder and must agree."
                 )
 
-    @property
-    def model_input_names(self) -> list[str]:
-        return [*super().model_input_names, "mm_token_type_ids"]
-
     def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
         if audio is not None:
             raise ValueError("LLaVA-OneVision-2 takes no audio.")
