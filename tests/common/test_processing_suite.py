@@ -1,0 +1,92 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""transformers' `ProcessorTesterMixin` on `OV2Processor`. What does not apply is skipped here, with its reason."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+from transformers import AutoImageProcessor, AutoTokenizer, AutoVideoProcessor, Qwen2VLImageProcessorPil
+from transformers_suite import suite_module
+
+from transformers_ov2 import OV2Processor, OV2VideoProcessor
+
+
+processing_common = suite_module("test_processing_common")
+
+TOKENIZER = Path(__file__).parents[1] / "fixtures" / "hub_layout"
+SIZE = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+
+
+class OV2ProcessorSuite(processing_common.ProcessorTesterMixin, unittest.TestCase):
+    processor_class = OV2Processor
+
+    @classmethod
+    def _setup_tokenizer(cls):
+        return AutoTokenizer.from_pretrained(TOKENIZER)
+
+    @classmethod
+    def _setup_image_processor(cls):
+        return Qwen2VLImageProcessorPil(patch_size=14, temporal_patch_size=1, merge_size=2, size=SIZE)
+
+    @classmethod
+    def _setup_video_processor(cls):
+        return OV2VideoProcessor(video_backend="frames", size=SIZE)
+
+    def prepare_audio_inputs(self, batch_size=None):
+        return None  # OV2 refuses audio, which the suite passes to every processor
+
+    @property
+    def video_sampling_expectations(self):
+        # 11 frames at 30 frames per second; a frame is resized to 2 x 4 patches, each of them one row.
+        return [
+            {"num_frames": 3, "fps": None, "expected_dim": 0, "output_length": 3 * 8},
+            {"num_frames": None, "fps": 10, "expected_dim": 0, "output_length": 3 * 8},
+            {"do_sample_frames": False, "fps": 10, "expected_dim": 0, "output_length": 11 * 8},
+            {"do_sample_frames": False, "expected_dim": 0, "output_length": 11 * 8},
+            {"expected_dim": 0, "output_length": 8 * 8},
+        ]
+
+    def test_apply_chat_template_video_frame_sampling(self):
+        # All of upstream's but its last line, the refusal to sample from a list of frame files. OV2 samples them with
+        # `num_frames`; what it refuses, and says so, is sampling by time without a frame rate.
+        with self.assertRaisesRegex(AssertionError, "The frame rate of the video is needed to sample it by time"):
+            super().test_apply_chat_template_video_frame_sampling()
+
+    def test_processor_from_and_save_pretrained_as_nested_dict(self):
+        # As upstream's, but `AutoImageProcessor` has to be asked for the PIL backend, which `OV2Processor` takes for
+        # the reference's pixels; files do not record the backend.
+        processor = self.get_processor()
+        with tempfile.TemporaryDirectory() as folder:
+            processor.save_pretrained(folder)
+            reloaded = OV2Processor.from_pretrained(folder)
+            image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+            video_processor = AutoVideoProcessor.from_pretrained(folder)
+        self.assertEqual(reloaded.to_dict(), processor.to_dict())
+        self.assertEqual(repr(image_processor), repr(processor.image_processor))
+        self.assertEqual(repr(video_processor), repr(processor.video_processor))
+
+    # Upstream's two tests of chat templates with videos want torchcodec. OV2 decodes with PyAV, so they run here.
+    def test_apply_chat_template_decoded_video_pyav(self):
+        self._test_apply_chat_template(
+            "video", 1, "pt", "videos_input_name", "video_processor", [self.prepare_videos_inputs()]
+        )
+
+    def test_apply_chat_template_video_pyav(self):
+        videos = processing_common.MODALITY_INPUT_DATA["videos"]
+        for batch_size in (1, 2):
+            with self.subTest(batch_size=batch_size):
+                self._test_apply_chat_template(
+                    "video", batch_size, "pt", "videos_input_name", "video_processor", videos
+                )
