@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModel, AutoModelForImageTextToText
 
-from transformers_ov2 import OV2ForConditionalGeneration, OV2Model, OV2VisionConfig, OV2VisionModel
+from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Model, OV2VisionConfig, OV2VisionModel
 from transformers_ov2.modeling_ov2_vision import (
     OV2VisionWindows,
     apply_rotary_pos_emb_vision,
@@ -605,3 +605,25 @@ def test_base_model_takes_every_multimodal_argument(fixtures):
     with torch.no_grad():
         hidden_states = model.base_model(**inputs).last_hidden_state
         torch.testing.assert_close(model.get_output_embeddings()(hidden_states), case["logits"], **TOLERANCE)
+
+
+def test_released_size_has_the_released_tensors():
+    """The 8B checkpoint holds 696 tensors: 297 of the vision tower, 398 of the decoder, the head."""
+    config = OV2Config(
+        text_config={
+            "model_type": "qwen3",
+            "hidden_size": 4096,
+            "intermediate_size": 12288,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "vocab_size": 151936,
+        }
+    )
+    with torch.device("meta"):
+        model = OV2ForConditionalGeneration(config)
+    names = list(model.state_dict())
+    assert len(names) == 696
+    assert sum(name.startswith("model.visual.") for name in names) == 297
+    assert sum(name.startswith("model.language_model.") for name in names) == 398
