@@ -20,6 +20,7 @@ Importing the package registers its classes with the AutoClasses: afterwards `Au
 
 from .auto import register
 from .configuration_ov2 import OV2Config, OV2VisionConfig
+from .model_card import push_adapter_to_hub
 from .modeling_ov2 import OV2ForConditionalGeneration, OV2Model
 from .modeling_ov2_vision import OV2PreTrainedModel, OV2VisionModel
 from .processing_ov2 import OV2Processor
@@ -39,4 +40,5 @@ __all__ = [
     "OV2VideoProcessor",
     "OV2VisionConfig",
     "OV2VisionModel",
+    "push_adapter_to_hub",
 ]

@@ -23,6 +23,7 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import auto_docstring, logging
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from .model_card import write_model_card
 from .video_inputs import flatten_videos, local_path
 from .video_processing_ov2 import OV2VideoProcessor
 
@@ -289,6 +290,11 @@ class OV2Processor(ProcessorMixin):
                 for size in video_sizes
             ]
         return MultiModalData(**vision_data)
+
+    def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs):
+        # `push_to_hub` and `save_pretrained(push_to_hub=True)` end here, their files and general card written.
+        write_model_card(working_dir, repo_id, token=kwargs.get("token"))
+        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
 
     @classmethod
     def get_processor_dict(cls, pretrained_model_name_or_path, **kwargs):

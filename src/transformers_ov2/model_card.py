@@ -1,0 +1,164 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Model cards that a push writes.
+
+A repository on the hub does not record which package its classes come from. The card says it: what to install, what to
+import, and code that loads the repository.
+"""
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers.utils import ADAPTER_CONFIG_NAME, PushToHubMixin, safe_load_json_file
+
+
+TEMPLATE = Path(__file__).with_name("model_card.md")
+USAGE_HEADING = "## How to use"
+TAGS = ("transformers-ov2", "llava-onevision2", "multimodal", "video")
+
+
+def create_model_card(
+    repo_id: str, *, base_model: str | None = None, adapter: bool = False, auto_class: str | None = None
+) -> ModelCard:
+    """
+    The card of a new repository.
+
+    Args:
+        repo_id (`str`): the repository, with its namespace.
+        base_model (`str`, *optional*): repository of the model that this one was trained from, or adapts.
+        adapter (`bool`, *optional*, defaults to `False`): the repository holds a PEFT adapter and not a whole model.
+        auto_class (`str`, *optional*): AutoClass that loads the model, for one that does not answer in text.
+
+    Returns:
+        `ModelCard`: metadata and text of `README.md`.
+    """
+    data = ModelCardData(
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="image-text-to-text" if auto_class is None else None,
+        base_model=base_model,
+        tags=list(TAGS),
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        usage_heading=USAGE_HEADING,
+        repo_id=repo_id,
+        base_model=base_model,
+        adapter=adapter,
+        auto_class=auto_class,
+    )
+
+
+def write_model_card(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    base_model: str | None = None,
+    auto_class: str | None = None,
+    token: bool | str | None = None,
+):
+    """
+    Write `README.md` of a folder that is about to be uploaded.
+
+    A card that the repository already has keeps its text and its metadata: only what is missing is added, and the
+    section on usage when the card nowhere says to import this package. Tags of a `README.md` in the folder, which
+    transformers and PEFT write there, are kept.
+
+    Args:
+        folder (`str` or `Path`): what a `save_pretrained` wrote. With an adapter's config in it, it is an adapter.
+        repo_id (`str`): the repository, with its namespace.
+        base_model (`str`, *optional*): what the model was loaded from. Ignored unless it names a repository. Read from
+            the adapter's config when it is missing.
+        auto_class (`str`, *optional*): AutoClass that loads the model, for one that does not answer in text.
+        token (`bool` or `str`, *optional*): for the hub.
+    """
+    path, adapter_config = Path(folder, "README.md"), Path(folder, ADAPTER_CONFIG_NAME)
+    if adapter_config.is_file():
+        base_model = base_model or safe_load_json_file(adapter_config)["base_model_name_or_path"]
+    base_model = base_model if _names_repository(base_model) and base_model != repo_id else None
+    ours = create_model_card(repo_id, base_model=base_model, adapter=adapter_config.is_file(), auto_class=auto_class)
+    try:
+        card = ModelCard.load(repo_id, token=token)
+    except EntryNotFoundError:
+        card = ours
+    written = ModelCard.load(path).data.tags if path.is_file() else None
+
+    for name in ("library_name", "pipeline_tag", "base_model"):
+        if card.data.get(name) is None:
+            card.data[name] = ours.data.get(name)
+    card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *(written or []), *TAGS]))
+    if "import transformers_ov2" not in card.text:
+        usage = ours.text[ours.text.index(USAGE_HEADING) :]
+        card.text = f"{card.text.rstrip()}\n\n{usage}"
+    card.save(path)
+
+
+def _names_repository(name: str | None) -> bool:
+    """Whether `name`, which a model was loaded from, is a repository's and not a folder's."""
+    if not name or Path(name).exists():
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
+class _AdapterPush(PushToHubMixin):
+    def __init__(self, model):
+        self.model = model
+
+    def save_pretrained(self, save_directory, **kwargs):
+        self.model.save_pretrained(save_directory)
+
+    def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs):
+        write_model_card(working_dir, repo_id, token=kwargs.get("token"))
+        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
+
+
+def push_adapter_to_hub(model, repo_id: str, *, commit_message: str = "Upload adapter", **kwargs):
+    """
+    Upload the adapters of a `PeftModel` with a card that says how to load them.
+
+    `PeftModel.push_to_hub` uploads the same files but, since it writes transformers' general card over PEFT's own, a
+    card without base model, package or code. Adapters added with `model.add_adapter` need no function of their own:
+    `model.push_to_hub` writes their card.
+
+    Args:
+        model (`peft.PeftModel`): an OV2 model with adapters.
+        repo_id (`str`): the repository, created when it does not exist.
+        commit_message (`str`, *optional*): defaults to `"Upload adapter"`.
+        kwargs: further arguments of `PeftModel.push_to_hub`.
+
+    Returns:
+        `huggingface_hub.CommitInfo`: the commit.
+
+    Example:
+
+    ```python
+    >>> from peft import LoraConfig, get_peft_model
+    >>> from transformers_ov2 import push_adapter_to_hub
+
+    >>> peft_model = get_peft_model(model, LoraConfig())
+    >>> ...
+    >>> push_adapter_to_hub(peft_model, "your-name/your-adapter")
+    ```
+    """
+    return _AdapterPush(model).push_to_hub(repo_id, commit_message=commit_message, **kwargs)
+
+
+__all__ = ["create_model_card", "push_adapter_to_hub", "write_model_card"]
