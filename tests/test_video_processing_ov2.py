@@ -26,6 +26,7 @@ from PIL import Image
 from transformers.video_utils import VideoMetadata
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video
+from transformers_ov2.codec.assets import write_assets
 from transformers_ov2.codec.budget import timestamp_text_tokens
 from transformers_ov2.codec.source import open_source
 from transformers_ov2.video_inputs import flatten_videos
@@ -186,6 +187,8 @@ def test_lists_of_frame_files(processor, frames, tmp_path):
     assert_same(processor(paths), expected)
     assert_same(processor([str(path) for path in paths]), expected)
     assert_same(processor([[[path.as_uri() for path in paths]]]), expected)
+    with pytest.raises(ValueError, match="list of images is not supported"):
+        processor(paths, num_frames=2)
     # transformers' rule: strings two levels deep are frames, whatever their names
     bare = [path.rename(tmp_path / path.stem) for path in paths]
     assert_same(processor([[[str(path) for path in bare]]]), expected)
@@ -562,6 +565,18 @@ def test_decoded_frames_through_the_codec_tokenizer(frames):
     assert torch.equal(sampled["video_patch_positions"], expected)
     with pytest.raises(ValueError, match="needs uint8 frames"):
         processor(frames / 255)
+
+
+def test_asset_folders_are_videos(tmp_path):
+    stream = make_stream()
+    stream.patch_positions[-1, [16, 17, 22, 23]] = -1  # the last block, as the reference tool pads
+    write_assets(stream, tmp_path / "assets", image_format="png")
+    processor = OV2VideoProcessor()
+    expected = processor(stream)
+    for video in (tmp_path / "assets", str(tmp_path / "assets"), (tmp_path / "assets").as_uri()):
+        assert_same(processor(video), expected)
+    with pytest.raises(ValueError, match=r"meta\.json"):
+        processor(tmp_path)
 
 
 @pytest.mark.parametrize("limit", [40, 60, 100])

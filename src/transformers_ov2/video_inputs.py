@@ -11,8 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What counts as a video, and how videos may be nested."""
+"""What counts as a video, how videos may be nested, and what is known of them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -27,6 +28,27 @@ from .codec import CodecStream
 
 # Suffixes that tell a list of frame files from a list of videos.
 FRAME_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclass
+class OV2VideoMetadata(VideoMetadata):
+    """
+    What the processor needs to write a video's timestamps into the prompt.
+
+    Attributes:
+        frames_indices (`list[int]`): source frame of each timestamp: one per frame, or one per run of codec tokens.
+        seconds (`list[float]`): presentation time of each timestamp.
+        run_lengths (`list[int]`): language model tokens behind each timestamp.
+        signal_source (`str`, *optional*): evidence that chose the tokens of a codec video.
+    """
+
+    seconds: list[float] | None = None
+    run_lengths: list[int] | None = None
+    signal_source: str | None = None
+
+    @property
+    def timestamps(self) -> list[float]:
+        return self.seconds
 
 
 def flatten_videos(videos) -> tuple[list, list[int] | None]:

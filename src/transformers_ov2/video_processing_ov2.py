@@ -42,13 +42,14 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 from .codec import CodecStream, CodecStreamConfig
+from .codec.assets import read_assets
 from .codec.budget import timestamp_text_tokens
 from .codec.canvas import canvas_size
 from .codec.decoding import decode_frames
 from .codec.packets import PacketTable, read_packets
 from .codec.source import VideoError, VideoSource, open_source
 from .codec.tokenizer import tokenize_video
-from .video_inputs import flatten_metadata, flatten_videos, is_path_list, local_path
+from .video_inputs import OV2VideoMetadata, flatten_metadata, flatten_videos, is_path_list, local_path
 
 
 logger = logging.get_logger(__name__)
@@ -111,27 +112,6 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     frame_window_size: int
     max_tokens: int | None
     codec: dict | None
-
-
-@dataclass
-class OV2VideoMetadata(VideoMetadata):
-    """
-    What the processor needs to write a video's timestamps into the prompt.
-
-    Attributes:
-        frames_indices (`list[int]`): source frame of each timestamp: one per frame, or one per run of codec tokens.
-        seconds (`list[float]`): presentation time of each timestamp.
-        run_lengths (`list[int]`): language model tokens behind each timestamp.
-        signal_source (`str`, *optional*): evidence that chose the tokens of a codec video.
-    """
-
-    seconds: list[float] | None = None
-    run_lengths: list[int] | None = None
-    signal_source: str | None = None
-
-    @property
-    def timestamps(self) -> list[float]:
-        return self.seconds
 
 
 @dataclass
@@ -353,11 +333,13 @@ class OV2VideoProcessor(BaseVideoProcessor):
             return self._codec_clip(video, options)
         path = local_path(video) or video
         if isinstance(path, (str, Path)) and os.path.isdir(path):
-            from .codec.assets import read_assets
-
             return self._codec_clip(read_assets(path), options)
 
         if is_path_list(video):
+            if options["do_sample_frames"]:
+                raise ValueError(
+                    "Sampling frames from a list of images is not supported! Set `do_sample_frames=False`."
+                )
             video = [load_image(str(local_path(image) or image)) for image in video]
         if isinstance(video, (list, tuple, np.ndarray, torch.Tensor, PIL.Image.Image)):
             frames = self._frames_tensor(video, options)
@@ -706,4 +688,4 @@ def presentation_seconds(table: PacketTable, time_base: Fraction) -> np.ndarray:
     return nominal if constant else table.seconds
 
 
-__all__ = ["OV2VideoMetadata", "OV2VideoProcessor", "OV2VideoProcessorKwargs"]
+__all__ = ["OV2VideoProcessor", "OV2VideoProcessorKwargs"]
