@@ -18,6 +18,7 @@ import json
 import os
 import tempfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from transformers.utils import logging
 
 from .. import __version__
 from ..codec import CodecStream, CodecStreamConfig, tokenize_video
+from ..codec.budget import timestamp_text_tokens
 from ..codec.source import VideoSource, open_source
 
 
@@ -36,6 +38,8 @@ logger = logging.get_logger(__name__)
 
 # Raise when streams of the same options change without a new version of the package, or the layout of entries does.
 CACHE_FORMAT = 1
+# Times of every length in digits: their token counts stand for the tokenizer that counts timestamps.
+_PROBE_SECONDS = (0.0, 10.0, 100.0, 1000.0, 10000.0)
 _ARRAYS = ("canvases", "patch_positions", "groups", "canvases_per_group", "frame_ids", "timestamps")
 _SCALARS = ("fps", "signal_source", "patch", "merge")
 
@@ -59,32 +63,43 @@ class CodecStreamCache:
 
     folder: str | Path
 
-    def get(self, video: Any, config: CodecStreamConfig) -> CodecStream:
+    def get(
+        self, video: Any, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int] = timestamp_text_tokens
+    ) -> CodecStream:
         """
         The codec stream of a video, from the cache when it is there, otherwise tokenized and written.
 
         Args:
             video: anything that [`~transformers_ov2.codec.source.open_source`] takes, or what it returned.
             config (`CodecStreamConfig`): the options of the tokenizer.
+            timestamp_tokens (`Callable[[float], int]`, *optional*):
+                Language model tokens of the timestamp for a time in seconds, which matter under `config.max_tokens`.
 
         Raises:
             VideoError: the video cannot be read.
             OSError: the entry cannot be written.
         """
         source = video if isinstance(video, VideoSource) else open_source(video, allow_network=True)
-        path = self.path(source.fingerprint(), config)
+        path = self.path(source.fingerprint(), config, timestamp_tokens)
         if path.exists():
             try:
                 return read_stream(path)
             except CorruptEntryError as error:
                 logger.warning(f"Tokenizing {source.name} again: {error}")
-        stream = tokenize_video(source, config)
+        stream = tokenize_video(source, config, timestamp_tokens=timestamp_tokens)
         write_stream(path, stream)
         return stream
 
-    def path(self, fingerprint: str, config: CodecStreamConfig) -> Path:
+    def path(
+        self,
+        fingerprint: str,
+        config: CodecStreamConfig,
+        timestamp_tokens: Callable[[float], int] = timestamp_text_tokens,
+    ) -> Path:
         """The file of the video with this content (SHA-256 as hex) under this configuration."""
         options = {name: value for name, value in config.to_dict().items() if name != "num_threads"}
+        if config.max_tokens is not None:
+            options["timestamp_tokens"] = [timestamp_tokens(seconds) for seconds in _PROBE_SECONDS]
         key = json.dumps([CACHE_FORMAT, __version__, options], sort_keys=True)
         configuration = hashlib.sha256(key.encode()).hexdigest()[:16]
         return Path(self.folder) / configuration / fingerprint[:2] / f"{fingerprint}.safetensors"

@@ -42,6 +42,7 @@ VIDEO_OPTIONS = frozenset(
         "frame_window_size",
         "max_frames",
         "max_pixels",
+        "max_tokens",
         "min_pixels",
         "num_frames",
         "timestamp_decimals",
@@ -191,10 +192,12 @@ class OV2DataCollator:
         encoded = isinstance(video, bytes) or (isinstance(video, str | Path) and not Path(video).is_dir())
         if backend == "codec" and encoded:
             config = video_processor._resolve_options(options)["codec"]
+            timestamp_tokens = self.processor._timestamp_tokens(options)
             if self.cache is not None:
-                video = self.cache.get(video, config)
+                video = self.cache.get(video, config, timestamp_tokens)
             else:
-                video = tokenize_video(open_source(video, allow_network=True), config)
+                source = open_source(video, allow_network=True)
+                video = tokenize_video(source, config, timestamp_tokens=timestamp_tokens)
         return {"type": "video", "video": video}, options
 
     def _leave_out(self, example: dict[str, Any], error: Exception):

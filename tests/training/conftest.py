@@ -1,0 +1,80 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A tiny model, its processor and clips, all on disk, for the training tests."""
+
+import json
+
+import PIL.Image
+import pytest
+import torch
+from tiny_clips import answer_row, draw, write_clip
+
+from transformers_ov2 import OV2ForConditionalGeneration, OV2Processor
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory):
+    """A folder with clips `0.mp4` … `7.mp4` and images `0.png` … `7.png`, all different."""
+    folder = tmp_path_factory.mktemp("media")
+    for index in range(8):
+        write_clip(folder / f"{index}.mp4", draw(index))
+        PIL.Image.fromarray(draw(100 + index)[0]).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def processor(fixtures) -> OV2Processor:
+    processor = OV2Processor.from_pretrained(fixtures / "hub_layout")
+    processor.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+    processor.video_processor.size = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+    processor.video_processor.num_frames = 3
+    processor.video_processor.codec = {"target_canvas": 4}
+    return processor
+
+
+@pytest.fixture
+def model(tiny_config) -> OV2ForConditionalGeneration:
+    torch.manual_seed(0)
+    return OV2ForConditionalGeneration(tiny_config(text={"initializer_range": 0.1}))
+
+
+@pytest.fixture
+def checkpoint(tmp_path, model, processor):
+    """A folder as users have it: weights, configuration and processor."""
+    folder = tmp_path / "checkpoint"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def mixed_rows(media) -> list[dict]:
+    """An image, a codec video, frames and text; image and video in one row."""
+    both = answer_row("image", str(media / "3.png"), "both")
+    both["messages"][0]["content"].insert(1, {"type": "video", "video": str(media / "3.mp4")})
+    return [
+        answer_row("image", str(media / "0.png"), "a red one"),
+        answer_row("video", str(media / "1.mp4"), "it moves"),
+        {"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}]},
+        both,
+    ]
+
+
+@pytest.fixture
+def write_jsonl():
+    def write(path, rows):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write

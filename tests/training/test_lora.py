@@ -1,0 +1,129 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import pytest
+import torch
+from peft import AutoPeftModel, PeftModel, get_peft_model
+from transformers import AutoModelForImageTextToText
+
+import transformers_ov2  # noqa: F401
+from transformers_ov2.training import OV2DataCollator, lora_config, set_trainable, to_sft_dataset, trainable_table
+from transformers_ov2.training.lora import RECIPES, part_of
+
+
+@pytest.fixture
+def batch(processor, mixed_rows):
+    return OV2DataCollator(processor)(list(to_sft_dataset(mixed_rows)))
+
+
+def trained_parts(model):
+    return {part_of(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def randomize_adapter(model):
+    """As after training: LoRA's B matrices start at zero."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.05)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parts"),
+    [
+        ("language_model", {"language_model"}),
+        ("language_model+merger", {"language_model", "merger"}),
+        ("all", {"language_model", "merger", "vision"}),
+    ],
+)
+def test_what_a_recipe_trains(model, batch, recipe, parts):
+    peft_model = get_peft_model(model, lora_config(recipe))
+    assert trained_parts(peft_model) == parts
+    randomize_adapter(peft_model)
+    peft_model(**batch).loss.backward()
+    idle = [
+        name for name, p in peft_model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
+    assert idle == []
+
+
+def test_every_linear_layer_of_both_towers_has_an_adapter(model):
+    linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    peft_model = get_peft_model(model, lora_config("all"))
+    adapted = {
+        name.removeprefix("base_model.model.")
+        for name, module in peft_model.named_modules()
+        if hasattr(module, "lora_A")
+    }
+    assert adapted == {name for name in linear if name != "lm_head" and ".merger." not in name}
+
+
+def test_default_target_modules_are_those_of_the_language_model(model):
+    from peft import LoraConfig
+
+    assert trained_parts(get_peft_model(model, LoraConfig())) == {"language_model"}
+
+
+def test_unknown_recipes_are_refused():
+    with pytest.raises(ValueError, match="must be one of"):
+        lora_config("head")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_adapters_reload_and_merge_exactly(checkpoint, batch, recipe, tmp_path):
+    labels = batch.pop("labels")
+    base = AutoModelForImageTextToText.from_pretrained(checkpoint)
+    peft_model = get_peft_model(base, lora_config(recipe)).eval()
+    randomize_adapter(peft_model)
+    with torch.no_grad():
+        expected = peft_model(**batch).logits
+        bare = AutoModelForImageTextToText.from_pretrained(checkpoint)(**batch).logits
+    assert (expected - bare).abs().max() > 0.1
+    peft_model.save_pretrained(tmp_path / "adapter")
+
+    base = AutoModelForImageTextToText.from_pretrained(checkpoint)
+    reloaded = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    direct = AutoModelForImageTextToText.from_pretrained(tmp_path / "adapter").eval()
+    auto = AutoPeftModel.from_pretrained(tmp_path / "adapter", import_allowlist=["transformers_ov2"]).eval()
+    with torch.no_grad():
+        for other in (reloaded, direct, auto):
+            torch.testing.assert_close(other(**batch).logits, expected, rtol=1e-5, atol=1e-5)
+
+        merged = reloaded.merge_and_unload()
+        torch.testing.assert_close(merged(**batch).logits, expected, rtol=1e-5, atol=1e-5)
+        merged.save_pretrained(tmp_path / "merged")
+        saved = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
+        assert type(saved).__name__ == "OV2ForConditionalGeneration"
+        torch.testing.assert_close(saved(**batch, labels=labels).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [["merger"], ["vision", "merger"], ["vision", "merger", "language_model"]])
+def test_parts_are_trained(model, parts):
+    set_trainable(model, parts)
+    assert trained_parts(model) == set(parts)
+
+
+@pytest.mark.parametrize("parts", [[], ["head"]])
+def test_unknown_parts_are_refused(model, parts):
+    with pytest.raises(ValueError, match="`parts` must name"):
+        set_trainable(model, parts)
+
+
+def test_table_of_trained_parameters(model):
+    set_trainable(model, ["merger"])
+    lines = [line.split() for line in trainable_table(model).splitlines()]
+    merger = sum(p.numel() for p in model.model.visual.merger.parameters())
+    total = sum(p.numel() for p in model.parameters())
+    assert [line[0] for line in lines] == ["part", "vision", "merger", "language_model", "all"]
+    assert lines[1][1] == "0" and lines[3][1] == "0"
+    assert lines[2][1:] == [f"{merger:,}", f"{merger:,}", "100.00%"]
+    assert lines[4][1:] == [f"{merger:,}", f"{total:,}", f"{merger / total:.2%}"]
