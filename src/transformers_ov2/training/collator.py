@@ -276,7 +276,8 @@ class BadSampleCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs is not None and state.is_world_process_zero:
-            logs["bad_samples"] = self.count()
+            # The trainer has put a copy into the history already.
+            logs["bad_samples"] = state.log_history[-1]["bad_samples"] = self.count()
 
     def on_train_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero and (count := self.count()):
