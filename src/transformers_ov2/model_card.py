@@ -18,12 +18,13 @@ A repository on the hub does not record which package its classes come from. The
 import, and code that loads the repository.
 """
 
+import tempfile
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import CommitInfo, HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from transformers.utils import ADAPTER_CONFIG_NAME, PushToHubMixin, safe_load_json_file
+from transformers.utils import ADAPTER_CONFIG_NAME, safe_load_json_file
 
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
@@ -95,12 +96,14 @@ def write_model_card(
         card = ModelCard.load(repo_id, token=token)
     except EntryNotFoundError:
         card = ours
-    written = ModelCard.load(path).data.tags if path.is_file() else None
+    # PEFT puts the base model into the tags as well, be it a folder. The hub derives that tag from the metadata.
+    written = (ModelCard.load(path).data.tags or []) if path.is_file() else []
+    written = [tag for tag in written if not tag.startswith("base_model:")]
 
     for name in ("library_name", "pipeline_tag", "base_model"):
         if card.data.get(name) is None:
             card.data[name] = ours.data.get(name)
-    card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *(written or []), *TAGS]))
+    card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *written, *TAGS]))
     if "import transformers_ov2" not in card.text:
         usage = ours.text[ours.text.index(USAGE_HEADING) :]
         card.text = f"{card.text.rstrip()}\n\n{usage}"
@@ -118,34 +121,32 @@ def _names_repository(name: str | None) -> bool:
     return "/" in name
 
 
-class _AdapterPush(PushToHubMixin):
-    def __init__(self, model):
-        self.model = model
-
-    def save_pretrained(self, save_directory, **kwargs):
-        self.model.save_pretrained(save_directory)
-
-    def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs):
-        write_model_card(working_dir, repo_id, token=kwargs.get("token"))
-        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
-
-
-def push_adapter_to_hub(model, repo_id: str, *, commit_message: str = "Upload adapter", **kwargs):
+def push_adapter_to_hub(
+    model,
+    repo_id: str,
+    *,
+    commit_message: str = "Upload adapter",
+    private: bool | None = None,
+    token: bool | str | None = None,
+    create_pr: bool = False,
+) -> CommitInfo:
     """
     Upload the adapters of a `PeftModel` with a card that says how to load them.
 
-    `PeftModel.push_to_hub` uploads the same files but, since it writes transformers' general card over PEFT's own, a
-    card without base model, package or code. Adapters added with `model.add_adapter` need no function of their own:
-    `model.push_to_hub` writes their card.
+    `PeftModel.push_to_hub` uploads the same weights, but transformers' general card, which it writes over PEFT's own,
+    names neither base model nor package. Adapters that were added with `model.add_adapter` need no function of their
+    own: `model.push_to_hub` writes their card.
 
     Args:
         model (`peft.PeftModel`): an OV2 model with adapters.
         repo_id (`str`): the repository, created when it does not exist.
-        commit_message (`str`, *optional*): defaults to `"Upload adapter"`.
-        kwargs: further arguments of `PeftModel.push_to_hub`.
+        commit_message (`str`, *optional*, defaults to `"Upload adapter"`): message of the one commit.
+        private (`bool`, *optional*): whether a new repository is private.
+        token (`bool` or `str`, *optional*): for the hub.
+        create_pr (`bool`, *optional*, defaults to `False`): open a pull request instead of committing to `main`.
 
     Returns:
-        `huggingface_hub.CommitInfo`: the commit.
+        `CommitInfo`: the commit.
 
     Example:
 
@@ -158,7 +159,14 @@ def push_adapter_to_hub(model, repo_id: str, *, commit_message: str = "Upload ad
     >>> push_adapter_to_hub(peft_model, "your-name/your-adapter")
     ```
     """
-    return _AdapterPush(model).push_to_hub(repo_id, commit_message=commit_message, **kwargs)
+    api = HfApi()
+    repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        write_model_card(folder, repo_id, token=token)
+        return api.upload_folder(
+            repo_id=repo_id, folder_path=folder, commit_message=commit_message, token=token, create_pr=create_pr
+        )
 
 
 __all__ = ["create_model_card", "push_adapter_to_hub", "write_model_card"]
