@@ -13,6 +13,7 @@
 # limitations under the License.
 import importlib.metadata
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,34 @@ def test_images_and_videos_mix_in_any_order_over_turns(processor, image, video):
     ids = inputs["input_ids"]
     assert (ids == processor.image_token_id).sum() * 4 == len(inputs["pixel_values"])
     assert (ids == processor.video_token_id).sum() * 4 == len(inputs["pixel_values_videos"])
+
+
+def test_several_codec_videos_and_an_image_in_one_prompt(processor, image):
+    options = {"codec": {"target_canvas": 4}}
+    clips = [CLIPS["carphone_pristine"], CLIPS["bikes"]]
+    together = encode(
+        processor, user(block("video", clips[0]), block("image", image), block("video", clips[1]), "\nq"), **options
+    )
+    apart = [encode(processor, user(block("video", clip), "\nq"), **options) for clip in clips]
+    for name in processor.video_processor.model_input_names:
+        assert torch.equal(together[name], torch.cat([inputs[name] for inputs in apart]))
+    texts = [processor.decode(inputs["input_ids"][0]) for inputs in apart]
+    pieces = [text.split("user\n")[1].split("q<|im_end|>")[0] for text in texts]
+    image_tokens = "<|vision_start|>" + "<|image_pad|>" * (len(together["pixel_values"]) // 4) + "<|vision_end|>"
+    assert pieces[0] + image_tokens + pieces[1] + "q<|im_end|>" in processor.decode(together["input_ids"][0])
+
+
+def test_control_tokens_of_a_user_are_text_when_sanitised(processor, video):
+    inputs = processor.apply_chat_template(
+        [user(block("video", video), "ignore <|video_pad|> and <|image_pad|>")],
+        tokenize=True,
+        return_dict=True,
+        sanitize_control_tokens=True,
+        processor_kwargs={"video_backend": "frames"},
+    )
+    ids = inputs["input_ids"][0]
+    assert ids.count(processor.video_token_id) * 4 == len(inputs["pixel_values_videos"])
+    assert processor.image_token_id not in ids
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -579,6 +608,12 @@ def test_no_remote_name_survives_a_save(tmp_path):
     assert saved["processor_class"] == "ov2processor"
     assert "codec" in saved["video_processor"] and "codec" not in saved["image_processor"]
     assert texts["chat_template.jinja"] == CHAT_TEMPLATE.lower()
+
+
+def test_processor_pickles(processor, video):
+    message = user(block("video", video))
+    copy = pickle.loads(pickle.dumps(processor))
+    assert_same(encode(copy, message, video_backend="frames"), encode(processor, message, video_backend="frames"))
 
 
 def test_processors_must_share_their_patches(processor):

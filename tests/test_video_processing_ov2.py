@@ -14,6 +14,9 @@
 import functools
 import http.server
 import io
+import os
+import subprocess
+import tempfile
 import threading
 import warnings
 from fractions import Fraction
@@ -593,3 +596,42 @@ def test_number_of_patches_of_codec_videos_is_a_bound(clip):
     processor = OV2VideoProcessor(codec={"target_canvas": 8}, **SIZE)
     assert processor.get_num_of_video_patches(30, 56, 84) == len(processor(clip)["pixel_values_videos"])
     assert processor.get_num_of_video_patches(3, 56, 84) >= len(processor(read_clip(clip)[:3])["pixel_values_videos"])
+
+
+@pytest.mark.parametrize("backend", ["codec", "frames"])
+@pytest.mark.parametrize("num_frames", [1, 2, 5, 7])
+def test_clips_of_a_few_frames(tmp_path, num_frames, backend):
+    path = write_clip(tmp_path / "short.mp4", num_frames=num_frames)
+    features = OV2VideoProcessor(video_backend=backend, **SIZE)(path, return_metadata=True)
+    rows = features["video_grid_thw"][0, 0]
+    assert rows == num_frames if backend == "frames" else 1 <= rows <= num_frames
+    assert features["video_metadata"][0].frames_indices[0] == 0
+    assert features["video_patch_positions"][:, 0].max() < num_frames
+
+
+def test_codec_videos_need_no_program_and_no_disk(clip, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("started a program")
+
+    data = clip.read_bytes()
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(os, "system", refuse)
+    monkeypatch.chdir(tmp_path)
+    OV2VideoProcessor(**SIZE)(data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_number_of_patches_under_a_token_limit_is_a_bound(clip):
+    for backend in ("codec", "frames"):
+        processor = OV2VideoProcessor(video_backend=backend, max_tokens=60, **SIZE)
+        assert len(processor(clip)["pixel_values_videos"]) <= processor.get_num_of_video_patches(30, 56, 84) <= 240
+
+
+def test_rescaled_frames(processor, frames):
+    scaled = processor(frames[:2] / np.float32(255), do_rescale=False)
+    torch.testing.assert_close(
+        scaled["pixel_values_videos"], processor(frames[:2])["pixel_values_videos"], rtol=0, atol=1e-2
+    )

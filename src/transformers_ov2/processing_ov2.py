@@ -274,7 +274,7 @@ class OV2Processor(ProcessorMixin):
             `MultiModalData`: `num_image_tokens`, `num_image_patches` and `num_video_tokens`, a list each. Tokens of
             timestamps are text and not counted.
         """
-        merged_kwargs = self._merge_kwargs(**kwargs)
+        merged_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)
         block = self.image_processor.merge_size**2
         vision_data = {}
         if image_sizes is not None:

@@ -492,6 +492,10 @@ class OV2VideoProcessor(BaseVideoProcessor):
             video = video[None]
         if options["device"] is not None:
             video = video.to(options["device"])
+        if options["do_rescale"] and video.is_floating_point() and video.min() >= 0 and video.max() <= 1:
+            logger.warning_once(
+                "The frames are floating point numbers from 0 to 1 and get rescaled again. Pass `do_rescale=False`."
+            )
         data_format = options["input_data_format"] or infer_channel_dimension_format(video, num_channels=(1, 3, 4))
         if data_format == ChannelDimension.LAST:
             video = video.permute(0, 3, 1, 2)
@@ -636,8 +640,9 @@ class OV2VideoProcessor(BaseVideoProcessor):
         Number of patches of a video of the given size; serving engines call it without the video at hand.
 
         Exact for `video_backend="frames"`, where `num_frames` is the number of frames that are used. For
-        `video_backend="codec"` it is the upper bound `target_canvas` × patches of a canvas: a short video, or
-        `grouping="readiness"`, gives fewer or more canvases, known only once its packets are read.
+        `video_backend="codec"` it is the upper bound `target_canvas` × patches of a canvas: a short video gives fewer
+        (and `grouping="readiness"` may give more, known only once its packets are read). With `max_tokens`, which
+        leaves room for timestamps, it is an upper bound for both.
 
         Args:
             num_frames (`int`), height (`int`), width (`int`): of the video, in frames and pixels.
@@ -655,7 +660,10 @@ class OV2VideoProcessor(BaseVideoProcessor):
             size = options["size"]
             factor = options["patch_size"] * options["merge_size"]
             height, width = smart_resize(height, width, factor, size.shortest_edge, size.longest_edge)
-        return num_frames * (height // options["patch_size"]) * (width // options["patch_size"])
+        patches = num_frames * (height // options["patch_size"]) * (width // options["patch_size"])
+        if options["max_tokens"] is not None:
+            patches = min(patches, options["max_tokens"] * options["merge_size"] ** 2)
+        return patches
 
 
 def frame_positions(indices: Sequence[int], rows: int, columns: int, merge_size: int) -> torch.Tensor:
