@@ -99,17 +99,26 @@ def read_packets(source: VideoSource) -> PacketTable:
     missing = packets.pts[shown] == NO_TIMESTAMP
     clock = np.where(packets.dts == NO_TIMESTAMP, packets.pts, packets.dts)
     times = _continuous(np.where(packets.pts == NO_TIMESTAMP, clock, packets.pts), clock, source)
-    # Timestamps that do not reorder where the codec does may be decoding times in disguise (AVI), and the second field of an interlaced
-    # frame may come as a packet of its own: a few frames tell.
-    suspicious = source.interlaced or (reordered and (np.diff(times[shown]) > 0).all())
-    if (reordered and missing.any()) or (
-        suspicious and not _agrees(source, shown[np.argsort(times[shown], kind="stable")])
+    order = shown[np.argsort(times[shown], kind="stable")] if len(shown) else shown
+    if reordered and missing.any():
+        order = None
+    elif len(shown) and (
+        # A second field may come as a packet of its own.
+        source.interlaced
+        # Times that do not reorder where the codec does may be decoding times in disguise (AVI).
+        or (reordered and np.array_equal(order, shown))
+        # Pictures at the start may have lost what they are predicted from (files cut at an open GOP or in the middle of one).
+        or order[0] != shown[0]
+        or not packets.is_entry[0]
     ):
-        shown = _output_order(source, len(packets.size))
-        times[shown] = np.sort(times[shown])
-    if not len(shown):
+        order = _verify(source, order)
+    if order is None:
+        order = _output_order(source, len(packets.size))
+        times[order] = np.sort(times[order])
+    if not len(order):
         raise VideoError(f"{source.name}: shows no frame.")
-    shown = shown[np.argsort(times[shown], kind="stable")]
+    packets.is_entry[0] = True
+    shown = order
     packets.frame[:] = -1
     packets.frame[shown] = np.arange(len(shown))
     pts = times[shown]
@@ -188,7 +197,6 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
         )
     # A non-reference picture of a lower HEVC sub-layer may still be needed by a higher one.
     reference = np.array(reference) | (np.array(layer) < max(layer))
-    entry[0] = True
     sequence = PacketSequence(
         pts=np.array(pts, np.int64),
         dts=np.array(dts, np.int64),
@@ -311,12 +319,17 @@ def _inspect_vp9(data: memoryview, length_size: int, is_key: bool) -> _Picture:
     return _Picture(is_entry=is_key, is_shown=not hidden)
 
 
-def _agrees(source: VideoSource, order: np.ndarray) -> bool:
-    """Whether the first pictures that a decoder gives are those of the first packets of `order`, in that order."""
+def _verify(source: VideoSource, order: np.ndarray) -> np.ndarray | None:
+    """Holds the presumed order of packets against the first pictures that a decoder gives. Returns the order without undecodable
+    pictures at its start, or None if it is wrong in another way."""
     found = _output_order(source, _VERIFIED_PACKETS)
-    # The last ones may lack pictures that come after the limit.
-    found = found[: max(1, len(found) - 16)] if len(order) > _VERIFIED_PACKETS else found
-    return np.array_equal(found, order[: len(found)])
+    if len(order) > _VERIFIED_PACKETS:  # the last ones may lack pictures that come after the limit
+        found = found[:-16]
+    if not len(found) or found[-1] not in order:
+        return None
+    head = order[: np.flatnonzero(order == found[-1])[0] + 1]
+    lost = len(head) - len(found)
+    return order[lost:] if lost >= 0 and np.array_equal(head[lost:], found) else None
 
 
 def _output_order(source: VideoSource, limit: int) -> np.ndarray:
