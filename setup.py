@@ -20,23 +20,24 @@ from setuptools import find_packages, setup
 install_requires = [
     # 5.20 brought `sub_configs_defaults`, `VideoProcessorMixin` and registration of video processors by backend.
     "transformers>=5.20,<6",
-    # `torch.nn.Buffer` and SDPA with grouped key/value heads; what transformers 5.20 itself asks for.
-    "torch>=2.5",
-    # transformers' AutoVideoProcessor and its tensor image backend import it; keep it from the same source as torch.
-    "torchvision>=0.20",
-    # 15 is the first PyAV with typed `side_data`, `Codec.qp_map` came with 18's FFmpeg 8; motion vectors need both.
+    # What transformers itself asks for in its `torch` extra; `nn.Buffer` is older.
+    "torch>=2.6",
+    # AutoVideoProcessor requires it. Keep it from the same source as torch: a CPU build of one breaks the other.
+    "torchvision>=0.21",
+    # FFmpeg 8: the side data (motion vectors, block quantisers) that the evidence was measured on.
     "av>=18",
     "numpy>=1.26",
-    # chat templates: transformers' `apply_chat_template` imports it lazily and does not depend on it.
-    "jinja2>=3.1",
-    "pillow>=10",
+    # Chat templates. In transformers it is an extra.
+    "jinja2>=3.1.6",
+    "pillow>=10.0.1",
+    # Imported here as well; transformers narrows them further.
     "tokenizers>=0.22",
     "safetensors>=0.6",
     "huggingface-hub>=1.0,<3",
-    # PEFT: the default LoRA target modules are registered on import, when it is installed.
 ]
 
-train = ["trl>=1.16,<2", "peft>=0.21,<1", "accelerate>=1.10", "datasets>=4.7"]
+# TRL 1.16: its collator and what it drops are what the helpers in `training` were written for and tested with.
+train = ["trl>=1.16,<2", "peft>=0.21,<1", "accelerate>=1.10.1", "datasets>=4.7", "pyyaml>=6"]
 viz = ["matplotlib>=3.8"]
 # parameterized: transformers' own test suites import it, see tests/common.
 test = [*train, *viz, "parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
