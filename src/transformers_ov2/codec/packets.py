@@ -383,9 +383,9 @@ def _continuous(times: np.ndarray, dts: np.ndarray, source: VideoSource) -> np.n
 
 
 def _average_fps(rate: Fraction | None, seconds: np.ndarray) -> float:
-    """The container's average rate, unless the timestamps contradict it by more than half."""
+    """The container's average rate, unless the timestamps contradict it by more than a tenth."""
     measured = (len(seconds) - 1) / seconds[-1] if seconds[-1] > 0 else 0.0
     stated = float(rate) if rate else 0.0
-    if stated > 0 and (not measured or 1 / 1.5 < stated / measured < 1.5):
+    if stated > 0 and (not measured or 0.9 < stated / measured < 1.1):
         return stated
     return float(measured or 1.0)
