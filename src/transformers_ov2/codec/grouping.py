@@ -17,6 +17,8 @@ The byte size of P- and B-packets is an energy signal over time (LLaVA-OneVision
 get short groups, stable regions long ones. `choose_frames` then picks the frames of a group that are worth decoding.
 """
 
+import math
+
 import numpy as np
 
 
@@ -24,6 +26,10 @@ import numpy as np
 BIN_SECONDS = 0.5
 MIN_GROUP_SECONDS = 1.5
 MAX_GROUP_SECONDS = 6.0
+
+# Pictures that may be decoded per frame that may give blocks, and candidates per such frame in groups that exceed it.
+DECODE_FACTOR = 10
+SPARSE_FACTOR = 2
 
 
 def _frame_spans(table) -> np.ndarray:
@@ -57,11 +63,12 @@ def partition_fixed(table, num_groups: int, config) -> np.ndarray:
 def partition_packet_energy(table, num_groups: int, config) -> np.ndarray:
     """Groups that hold equal shares of the clip's P/B-packet bytes, cut in valleys of that energy.
 
-    Bytes are summed in bins of half a second of presentation time (shorter where the groups are short) and smoothed
-    over ±1 bin. A group ends once its share of what is left is reached and it spans at least the minimum, or at the
-    maximum; the cut then moves to the bin of least energy in its neighbourhood. Minimum and maximum leave room for
-    the groups that follow, so the count is exact and no tail is left over. Key frames carry no energy: they cost
-    their bytes wherever the encoder put them. A clip without P- or B-bytes (all-intra, decoded frames) is cut by time.
+    Bytes are summed in bins of half a second of presentation time (a sixteenth of the average group where groups are
+    short) and smoothed over ±1 bin. A group ends once it holds its share of the energy that is left and spans at least
+    the minimum, or at the maximum; the cut then moves to the bin of least energy nearby. Minimum and maximum leave
+    room for the groups that follow, so the count is exact and no tail is left over. The bytes of a key frame say
+    where the encoder put it, not that something happens: it counts as the median of the others. A clip without P- or
+    B-bytes (all-intra, decoded frames) is cut by time.
 
     Args:
         table (`PacketTable`): one entry per shown frame, presentation order.
@@ -80,81 +87,92 @@ def partition_packet_energy(table, num_groups: int, config) -> np.ndarray:
         return np.array([[0, n]], dtype=np.int64)
     spans = _frame_spans(table)
     ends = np.cumsum(spans)
-    duration = ends[-1]
+    duration = float(ends[-1])
     mean_span = duration / groups
-    min_span = min(MIN_GROUP_SECONDS, mean_span / 2)
-    max_span = max(MAX_GROUP_SECONDS, 2 * mean_span)
-    bins = max(groups, int(np.ceil(duration / min(BIN_SECONDS, mean_span / 8))))
+    min_span = min(MIN_GROUP_SECONDS, mean_span / 4)
+    max_span = max(MAX_GROUP_SECONDS, 3 * mean_span)
+    width = max(min(BIN_SECONDS, mean_span / 16), float(np.median(spans)))
+    bins = max(groups, round(duration / width))
     width = duration / bins
     # The middle of a frame decides its bin, so a long frame of a variable-rate clip does not slip into the next one.
     frame_bin = np.clip(((ends - spans / 2) / width).astype(np.int64), 0, bins - 1)
-    energy = np.bincount(frame_bin, weights=np.where(table.is_key, 0, table.size).astype(np.float64), minlength=bins)
-    if energy.sum() <= 0:
+    predicted = ~table.is_key
+    size = table.size.astype(np.float64)
+    if size[predicted].any():
+        size[~predicted] = np.median(size[predicted])
+        energy = np.bincount(frame_bin, weights=size, minlength=bins)
+    else:
         energy = np.ones(bins)
     padded = np.concatenate([energy[:1], energy, energy[-1:]])
     energy = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
     total = np.concatenate([[0.0], np.cumsum(energy)])
 
-    # Frames each side of a cut must keep: enough to fill the canvases of the groups on that side.
-    fill = max(1, config.images_per_group)
-    min_bins, max_bins = min_span / width, max_span / width
-    reach = max(1, min(3, int(max_bins) // 3))
-    edges = [0]
-    start = 0.0  # bin position of the current group's start
+    fill = min(config.images_per_group, n // groups)  # frames every group needs to fill its canvases
+    reach = max(1, min(3, round(mean_span / width) // 8))
+    edges, start = [0], 0
     for left in range(groups, 1, -1):
-        low = max(start + min_bins, bins - (left - 1) * max_bins)
-        high = min(start + max_bins, bins - (left - 1) * min_bins)
-        low, high = int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9))
-        low = min(max(low, int(start) + 1), bins - left + 1)
-        high = min(max(high, low), bins - left + 1)
-        begin = int(np.ceil(start))
-        share = (total[-1] - total[begin]) / left
-        cut = int(np.clip(np.searchsorted(total, total[begin] + share), low, high))
+        low = max(start + 1, math.ceil(start + min_span / width), math.ceil(bins - (left - 1) * max_span / width))
+        high = min(bins - left + 1, int(start + max_span / width), int(bins - (left - 1) * min_span / width))
+        low = min(low, bins - left + 1)
+        high = max(high, low)
+        share = total[start] + (total[-1] - total[start]) / left
+        cut = int(np.searchsorted((total[:-1] + total[1:]) / 2, share))
+        cut = min(max(cut, low), high)
         window = np.arange(max(low, cut - reach), min(high, cut + reach) + 1)
-        # A cut at position c lies between bins c - 1 and c: the quieter of two equal valleys is the one nearer to the
-        # cut.
-        depth = energy[window - 1] + energy[np.minimum(window, bins - 1)]
+        depth = energy[window - 1] + energy[window]  # a cut at c lies between bins c - 1 and c
         cut = int(window[np.lexsort((window, np.abs(window - cut), depth))[0]])
         frame = int(np.searchsorted(frame_bin, cut))
-        frame = min(max(frame, edges[-1] + fill), n - (left - 1) * fill)
-        edges.append(frame)
-        start = max(cut, start + 1)
-    edges.append(n)
-    edges = np.array(edges, dtype=np.int64)
+        edges.append(min(max(frame, edges[-1] + fill), n - (left - 1) * fill))
+        start = cut
+    edges = np.array([*edges, n], dtype=np.int64)
     return np.stack([edges[:-1], edges[1:]], axis=1)
 
 
 def choose_frames(table, bounds, limit: int, config) -> np.ndarray:
-    """The frames of one group that are worth decoding, known from the packet table alone.
+    """The frames of one group that are worth decoding and scoring, known from the packet table alone.
 
-    The first frame of the group is always among them. Reference pictures come first: they decode without their
-    neighbours, and a residual says more about them. Each of `limit` equal shares of the group's time gives its frame
-    of largest packet, sizes compared among frames of one kind (reference or not).
+    Blocks come from at most `limit` frames in the end, and which ones is best told from the pictures: packets betray
+    what happens in a still or panning scene, but drown in noise and fades. So all reference pictures are candidates,
+    as long as they are no more than `DECODE_FACTOR · limit`: decoding them costs nothing that decoding any of them
+    would not, and together they miss no event longer than the few frames between them. Other pictures are added,
+    largest packet first, where that leaves room under the limit.
+
+    In a longer group every GOP is decoded only as far as an equal share of that many pictures reaches (a short one
+    whole), and `SPARSE_FACTOR · limit` of these are candidates: of each equal run of them the one of largest packet.
 
     Args:
         table (`PacketTable`): one entry per shown frame, presentation order.
         bounds (`tuple[int, int]`): half-open frame bounds of the group.
-        limit (`int`): the most frames to return.
+        limit (`int`): how many frames may give blocks in the end.
         config (`CodecStreamConfig`): unused by this rule.
 
     Returns:
-        `np.ndarray` of shape `(min(limit, end - start),)`, int64, ascending presentation indices.
+        `np.ndarray` of shape `(num_candidates,)`, int64: ascending presentation indices, the group's first frame among
+        them; at least `min(limit, end - start)`.
     """
     start, end = int(bounds[0]), int(bounds[1])
-    count = end - start
-    if count <= limit:
+    if end - start <= limit:
         return np.arange(start, end, dtype=np.int64)
-    size = table.size[start:end].astype(np.float64)
-    reference = table.is_reference[start:end]
-    size = np.where(table.is_key[start:end], 0.0, size)  # a key frame's bytes are no event
-    score = np.zeros(count)
-    for kind in (False, True):
-        members = reference == kind
-        if members.any():
-            score[members] = size[members] / max(np.median(size[members]), 1.0)
-    score = score + 1e3 * reference
-    # The anchor is bin 0 alone, the other frames share the remaining bins evenly.
-    bin_of = np.concatenate([[0], 1 + np.arange(count - 1) * (limit - 1) // (count - 1)])
-    order = np.lexsort((np.arange(count), -score, bin_of))
-    first = np.unique(bin_of[order], return_index=True)[1]
-    return np.sort(order[first]).astype(np.int64) + start
+    frames = np.arange(start, end, dtype=np.int64)
+    candidate = table.is_reference[start:end].copy()
+    candidate[0] = True
+    references = frames[candidate]
+    if len(references) <= limit:
+        others = frames[~candidate]
+        largest = np.argsort(-table.size[others], kind="stable")[: limit - len(references)]
+        return np.sort(np.concatenate([references, others[largest]]))
+    most = DECODE_FACTOR * limit
+    if len(references) <= most:
+        return references
+    gop = np.cumsum(table.is_key[references])
+    depth = np.arange(len(references)) - np.searchsorted(gop, gop)  # pictures of its GOP to decode before it
+    lengths = np.bincount(gop - gop[0])
+    reach = int(
+        np.searchsorted([np.minimum(lengths, r).sum() for r in range(1, lengths.max() + 1)], most, side="right")
+    )
+    reachable = references[depth < max(1, reach)]
+    runs = np.arange(len(reachable)) * (SPARSE_FACTOR * limit) // len(reachable)
+    runs[0] = -1  # the anchor is sure
+    size = np.where(table.is_key[reachable], np.iinfo(np.int64).max, table.size[reachable])
+    order = np.lexsort((reachable, -size, runs))
+    return np.sort(reachable[order[np.unique(runs[order], return_index=True)[1]]])
