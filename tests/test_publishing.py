@@ -18,6 +18,7 @@ Pushing to the hub and loading back, against a local stand-in of its HTTP API.
 process of its own, where a connection to any other machine is an error.
 """
 
+import json
 import os
 import re
 import shutil
@@ -168,6 +169,12 @@ def run(hub, tmp_path_factory):
     folder = tmp_path_factory.mktemp("publishing")
     shutil.copytree(FIXTURES / "hub_layout", folder / "released")
     shutil.copy(FIXTURES / "model" / "model.safetensors", folder / "released")
+    for name in ("tokenizer_config.json", "preprocessor_config.json"):
+        file = folder / "released" / name
+        options = json.loads(file.read_text())
+        file.write_text(
+            json.dumps({**options, "auto_map": {"AutoTokenizer": ["processing_llava_onevision2.X", None]}})
+        )
     shutil.copy(CLIP, folder / "clip.mp4")
 
     def run(code: str) -> str:

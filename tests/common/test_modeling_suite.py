@@ -62,6 +62,8 @@ class OV2ModelTester:
     num_attention_heads = 4
     hidden_size = 64
 
+    text_options = {"model_type": "qwen3"}
+
     def __init__(self, parent, modalities=("image", "video")):
         self.parent = parent
         self.modalities = modalities
@@ -73,7 +75,7 @@ class OV2ModelTester:
     def get_config(self) -> OV2Config:
         return OV2Config(
             text_config={
-                "model_type": "qwen3",
+                **self.text_options,
                 "vocab_size": self.vocab_size,
                 "hidden_size": self.hidden_size,
                 "intermediate_size": 37,
@@ -119,6 +121,7 @@ class OV2ModelTester:
 
 class OV2ModelSuite(modeling_common.ModelTesterMixin, unittest.TestCase):
     all_model_classes = (OV2Model, OV2ForConditionalGeneration)
+    model_tester_class = OV2ModelTester
     _is_composite = True
 
     def setUp(self):
@@ -128,7 +131,7 @@ class OV2ModelSuite(modeling_common.ModelTesterMixin, unittest.TestCase):
             modalities = ()  # these make up their own `input_ids`
         elif name.startswith("test_training_gradient_checkpointing"):
             modalities = ("image",)  # their mock remembers one forward per layer, two modalities make two
-        self.model_tester = OV2ModelTester(self, modalities)
+        self.model_tester = self.model_tester_class(self, modalities)
         self.config_tester = configuration_common.ConfigTester(
             self, config_class=OV2Config, has_text_modality=False, image_token_id=3, tie_word_embeddings=True
         )
@@ -171,6 +174,19 @@ class OV2ModelSuite(modeling_common.ModelTesterMixin, unittest.TestCase):
         head_dim = config.hidden_size // config.num_attention_heads
         self.assertEqual(cos.shape, (10, head_dim))
         self.assertEqual(sin.shape, (10, head_dim))
+
+
+class OV2MoeModelTester(OV2ModelTester):
+    text_options = {
+        "model_type": "qwen3_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+    }
+
+
+class OV2MoeModelSuite(OV2ModelSuite):
+    model_tester_class = OV2MoeModelTester
 
 
 class OV2VisionModelTester:

@@ -58,12 +58,6 @@ class OV2ProcessorSuite(processing_common.ProcessorTesterMixin, unittest.TestCas
             {"expected_dim": 0, "output_length": 8 * 8},
         ]
 
-    def test_apply_chat_template_video_frame_sampling(self):
-        # All of upstream's but its last line, the refusal to sample from a list of frame files. OV2 samples them with
-        # `num_frames`; what it refuses, and says so, is sampling by time without a frame rate.
-        with self.assertRaisesRegex(AssertionError, "The frame rate of the video is needed to sample it by time"):
-            super().test_apply_chat_template_video_frame_sampling()
-
     def test_processor_from_and_save_pretrained_as_nested_dict(self):
         # As upstream's, but `AutoImageProcessor` has to be asked for the PIL backend, which `OV2Processor` takes for
         # the reference's pixels; files do not record the backend.
