@@ -20,10 +20,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_clips import answer_row
 from train_tiny import train
 from transformers import Trainer, TrainingArguments
 
+from transformers_ov2 import OV2ForConditionalGeneration, OV2Processor
 from transformers_ov2.training import OV2DataCollator, to_sft_dataset
 
 
@@ -106,3 +108,22 @@ def test_two_processes_have_the_losses_of_one(checkpoint, rows, reference, tmp_p
     launch("--multi_gpu", "train_tiny.py", checkpoint, rows, output)
     losses = json.loads((output / "losses.json").read_text())
     assert losses == pytest.approx(reference, abs=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_sharded_processes_with_batches_of_different_kinds(checkpoint, mixed_rows, tmp_path, write_jsonl):
+    """An image on one process and a video on the other, then text and both: the vision tower's shards must meet."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", mixed_rows)
+    launch("--multi_gpu", "shard_tiny.py", checkpoint, rows, tmp_path)
+
+    model = OV2ForConditionalGeneration.from_pretrained(checkpoint)
+    collator = OV2DataCollator(OV2Processor.from_pretrained(checkpoint))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected = []
+    for start in (0, 2):
+        loss = model(**collator(list(to_sft_dataset(mixed_rows[start : start + 2])))).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        expected.append(loss.item())
+    assert json.loads((tmp_path / "losses.json").read_text()) == pytest.approx(expected, abs=TOLERANCE)

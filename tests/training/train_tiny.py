@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Trains a tiny model and prints its losses as JSON, in as many processes as it is launched in.
+Trains a tiny model and writes its losses as JSON, in as many processes as it is launched in.
 
     accelerate launch ... tests/training/train_tiny.py CHECKPOINT ROWS.jsonl OUTPUT [--every-modality]
 """
