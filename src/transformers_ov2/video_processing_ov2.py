@@ -288,7 +288,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
 
         rows = [self._normalize_rows(clip.rows, options) for clip in clips]
         data = {
-            "pixel_values_videos": torch.cat(rows),
+            "pixel_values_videos": torch.cat(rows) if len(rows) > 1 else rows[0],
             "video_grid_thw": torch.tensor([clip.grid_thw for clip in clips], dtype=torch.int64),
             "video_patch_positions": torch.cat([clip.positions for clip in clips]),
             "video_window_sizes": torch.tensor([clip.window_size for clip in clips], dtype=torch.int64),
@@ -381,7 +381,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
         if not decoded:
             raise VideoError(f"{source.name}: none of the {len(indices)} frames asked for could be decoded.")
         metadata.frames_indices = decoded
-        return self._frames_clip(torch.stack(frames), seconds[decoded].tolist(), metadata, options)
+        return self._frames_clip(frames, seconds[decoded].tolist(), metadata, options)
 
     def _decoded_clip(self, frames: torch.Tensor, metadata: VideoMetadata, options: dict[str, Any]) -> _Clip:
         chosen = np.arange(len(frames))
@@ -391,10 +391,9 @@ class OV2VideoProcessor(BaseVideoProcessor):
         count, size = self._fit_tokens(indices[chosen] / metadata.fps, *frames.shape[-2:], options)
         if count < len(chosen):
             chosen = np.linspace(0, len(frames) - 1, count).round().astype(np.int64)
+        frames = [self._resize(frames[index], size, options) for index in chosen]
         metadata.frames_indices = indices[chosen].tolist()
-        seconds = (indices[chosen] / metadata.fps).tolist()
-        frames = torch.stack([self._resize(frames[index], size, options) for index in chosen])
-        return self._frames_clip(frames, seconds, metadata, options)
+        return self._frames_clip(frames, (indices[chosen] / metadata.fps).tolist(), metadata, options)
 
     def _fit_tokens(
         self, seconds: np.ndarray, height: int, width: int, options: dict[str, Any]
@@ -540,15 +539,17 @@ class OV2VideoProcessor(BaseVideoProcessor):
         return frame
 
     def _frames_clip(
-        self, frames: torch.Tensor, seconds: list[float], metadata: VideoMetadata, options: dict[str, Any]
+        self, frames: list[torch.Tensor], seconds: list[float], metadata: VideoMetadata, options: dict[str, Any]
     ) -> _Clip:
         p, m = options["patch_size"], options["merge_size"]
-        num_frames, channels, height, width = frames.shape
+        num_frames, (channels, height, width) = len(frames), frames[0].shape
         rows, columns = height // p, width // p
-        patches = frames.reshape(num_frames, channels, rows // m, m, p, columns // m, m, p)
-        patches = patches.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, channels, p, p)  # merge-block order
+        patches = frames[0].new_empty(num_frames, rows // m, columns // m, m, m, channels, p, p)
+        for out, frame in zip(patches, frames):
+            blocks = frame.unflatten(2, (columns // m, m, p)).unflatten(1, (rows // m, m, p))
+            out.copy_(blocks.permute(1, 4, 2, 5, 0, 3, 6))  # merge-block order
         return _Clip(
-            rows=patches,
+            rows=patches.flatten(0, 4),
             positions=frame_positions(metadata.frames_indices, rows, columns, m),
             grid_thw=(num_frames, rows, columns),
             window_size=options["frame_window_size"],
