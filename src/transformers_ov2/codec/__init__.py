@@ -16,6 +16,7 @@
 from .assets import read_assets, write_assets
 from .canvas import CodecStream
 from .config import CodecStreamConfig
+from .live import iter_live_groups
 from .source import VideoError
 from .tokenizer import iter_groups, tokenize_video
 
@@ -25,6 +26,7 @@ __all__ = [
     "CodecStreamConfig",
     "VideoError",
     "iter_groups",
+    "iter_live_groups",
     "read_assets",
     "tokenize_video",
     "write_assets",

@@ -33,7 +33,7 @@ class GroupPlan:
 
     Attributes:
         start (`int`), end (`int`): half-open bounds in source frames.
-        frames (`np.ndarray` of shape `(num_frames,)`, int64): the source frames to decode, ascending.
+        frames (`np.ndarray` of shape `(num_frames,)`, int64): the source frames to decode and score, ascending.
         num_canvases (`int`): canvases to fill.
         max_timestamps (`int`): at most this many distinct frames may give blocks, the anchor included.
     """
@@ -86,7 +86,7 @@ def plan_groups(
         text_per_canvas = (config.max_tokens - count * tokens_per_canvas) / count
         for plan in plans:
             cost = max(timestamp_tokens(seconds) for seconds in table.seconds[plan.frames].tolist())
-            plan.max_timestamps = int(text_per_canvas * plan.num_canvases / cost)
+            plan.max_timestamps = min(plan.max_timestamps, int(text_per_canvas * plan.num_canvases / cost))
         if all(plan.max_timestamps >= _timestamps_wanted(plan, timestamps_per_canvas) for plan in plans):
             return plans
     least = tokens_per_canvas + timestamp_tokens(float(table.seconds[-1]))
@@ -110,6 +110,7 @@ def _plan(table: PacketTable, num_canvases: int, config: CodecStreamConfig) -> l
     plans = []
     for start, end in bounds.tolist():
         canvases = min(per_group, num_canvases - per_group * len(plans))
-        frames = choose_frames(table, (start, end), config.source_frames_per_canvas * canvases, config)
-        plans.append(GroupPlan(start, end, frames, canvases, len(frames)))
+        limit = config.source_frames_per_canvas * canvases
+        frames = choose_frames(table, (start, end), limit, config)
+        plans.append(GroupPlan(start, end, frames, canvases, min(limit, len(frames))))
     return plans

@@ -225,13 +225,13 @@ def order_blocks(anchor: int, selected: np.ndarray, grid: tuple[int, int]) -> np
 
 
 def pack_blocks(
-    frames: np.ndarray, frame_ids: np.ndarray, blocks: np.ndarray, config: CodecStreamConfig
+    frames: Sequence[np.ndarray], frame_ids: np.ndarray, blocks: np.ndarray, config: CodecStreamConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Lay blocks out on canvases, row by row of blocks.
 
     Args:
-        frames (`np.ndarray` of shape `(num_frames, height, width, 3)`, uint8): the group's frames at canvas size.
+        frames (`Sequence[np.ndarray]`): the group's frames at canvas size, uint8 `(height, width, 3)` each.
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): their source frame numbers. blocks (`np.ndarray` of
         shape `(num_blocks, 3)`, int64): (index into `frames`, block row, block column); `num_blocks`
             is a multiple of the blocks of a canvas.
@@ -241,12 +241,14 @@ def pack_blocks(
         The canvases, uint8 `(num_canvases, height, width, 3)`, and the patch positions, int64 `(num_canvases, patches,
         3)`, row-major per canvas.
     """
-    num_frames, height, width, _ = frames.shape
+    height, width, _ = frames[0].shape
     f, m = config.factor, config.merge
     rows, columns = height // f, width // f
     frame, row, column = blocks.T
 
-    tiles = frames.reshape(num_frames, rows, f, columns, f, 3)[frame, row, :, column]  # (num_blocks, f, f, 3)
+    used, position = np.unique(frame, return_inverse=True)
+    tiles = np.stack([frames[index] for index in used]).reshape(len(used), rows, f, columns, f, 3)
+    tiles = tiles[position, row, :, column]  # (num_blocks, f, f, 3)
     canvases = tiles.reshape(-1, rows, columns, f, f, 3).swapaxes(2, 3).reshape(-1, height, width, 3)
 
     positions = np.empty((len(blocks), m, m, 3), dtype=np.int64)

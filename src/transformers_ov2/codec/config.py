@@ -40,8 +40,8 @@ class CodecStreamConfig:
 
     Args:
         target_canvas (`int`, defaults to 32):
-            Number of canvases of a video. Exactly this many are made when the video has at least as many frames
-            (`grouping="readiness"` only aims at it, as the reference tool does).
+            Number of canvases of a video. Exactly this many are made when the video has `images_per_group` frames for
+            each of its groups (`grouping="readiness"` only aims at it, as the reference tool does).
         images_per_group (`int`, defaults to 4):
             Canvases of a group: one I-canvas and `images_per_group - 1` P-canvases.
         group_size (`int`, defaults to 32):
@@ -66,7 +66,7 @@ class CodecStreamConfig:
             quantisers), or `"codec-video-prep"`, bits per macroblock from that package, which must be installed.
             `"auto"` is `"stock"`: exact bits are used only when asked for by name.
         source_frames_per_canvas (`int`, defaults to 8):
-            At most this many source frames are decoded per canvas (`"packet_energy"` and `"fixed"`).
+            At most this many source frames per canvas give blocks (`"packet_energy"` and `"fixed"`).
         crowding_penalty (`float`, defaults to 0.35):
             λ of `score / sqrt(1 + λ · rank)` for the block of that rank inside its frame (`selection="evidence"`; 0
             ranks by score alone).

@@ -45,6 +45,9 @@ from .source import VideoError, VideoSource, open_source
 
 
 MAX_THREADS = 8
+# Weight of what stands out of its frame against what merely changes, in `selection="state"`: squared error alone is
+# blind to small events under camera motion, noise and fades.
+SURPRISE_WEIGHT = 10.0
 
 
 def tokenize_video(
@@ -67,7 +70,7 @@ def tokenize_video(
         overrides: fields of the config that differ.
 
     Returns:
-        [`CodecStream`]: `num_canvases` is `target_canvas` when the video has that many frames and `max_tokens` allows
+        [`CodecStream`]: it has `target_canvas` canvases when the video has frames for them and `max_tokens` allows
         them, and no canvas has an empty place.
 
     Raises:
@@ -100,7 +103,7 @@ def iter_groups(
 def _iter_groups(
     source: VideoSource, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int]
 ) -> Iterator[CodecStream]:
-    clock = _Clock()
+    clock = Clock()
     with clock("demux"):
         table = read_packets(source)
     video = _Video(source, table, canvas_size(source.height, source.width, config), config)
@@ -113,29 +116,58 @@ def _iter_groups(
 
     num_groups = 0
     for group in groups:
-        # 3. Selection.
-        with clock("select"):
-            last = float(table.seconds[group.frame_ids[-1]])
-            blocks = select_blocks(group, config, timestamp_tokens(last))
-        # 4. Packing.
-        with clock("pack"):
-            canvases, positions = pack_blocks(group.images, group.frame_ids, blocks, config)
+        # 3. Selection and 4. packing.
+        yield pack_group(group, table, config, timestamp_tokens, clock)
         num_groups += 1
-        yield CodecStream(
-            canvases=canvases,
-            patch_positions=positions,
-            groups=np.array([group.bounds], dtype=np.int64),
-            canvases_per_group=np.array([len(canvases)], dtype=np.int64),
-            frame_ids=group.frame_ids,
-            timestamps=table.seconds[group.frame_ids],
-            fps=table.fps,
-            signal_source=group.signal_source,
-            timings=clock.take(),
-            patch=config.patch,
-            merge=config.merge,
-        )
     if not num_groups:
         raise VideoError(f"{source.name}: none of its frames can be decoded.")
+
+
+def pack_group(
+    group: ScoredGroup,
+    table: PacketTable,
+    config: CodecStreamConfig,
+    timestamp_tokens: Callable[[float], int],
+    clock: Clock,
+) -> CodecStream:
+    """Select the blocks of a scored group and pack them; `clock` gives the stream its timings."""
+    with clock("select"):
+        blocks = select_blocks(group, table, config, timestamp_tokens)
+    with clock("pack"):
+        canvases, positions = pack_blocks(group.images, group.frame_ids, blocks, config)
+    return CodecStream(
+        canvases=canvases,
+        patch_positions=positions,
+        groups=np.array([group.bounds], dtype=np.int64),
+        canvases_per_group=np.array([len(canvases)], dtype=np.int64),
+        frame_ids=group.frame_ids,
+        timestamps=table.seconds[group.frame_ids],
+        fps=table.fps,
+        signal_source=group.evidence.signal_source,
+        timings=clock.take(),
+        patch=config.patch,
+        merge=config.merge,
+    )
+
+
+@dataclass
+class Evidence:
+    """
+    Scores of the blocks of some frames.
+
+    Attributes:
+        scores (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32): how much a block tells.
+        surprise (`np.ndarray` of the same shape, float32): the part of it that stands out of its frame; 0 with exact
+            bits, which cannot tell.
+        signal_source (`str`): what they were made from.
+    """
+
+    scores: np.ndarray
+    surprise: np.ndarray
+    signal_source: str
+
+    def __getitem__(self, frames: slice) -> Evidence:
+        return Evidence(self.scores[frames], self.surprise[frames], self.signal_source)
 
 
 @dataclass
@@ -146,23 +178,23 @@ class ScoredGroup:
     Attributes:
         bounds (`tuple[int, int]`): first source frame and the one after the last.
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the decoded source frames, ascending.
-        images (`np.ndarray` of shape `(num_frames, height, width, 3)`, uint8): RGB at canvas size.
-        scores (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32): evidence.
-        signal_source (`str`): what the scores were made from.
+        images (`list[np.ndarray]`): RGB at canvas size, uint8 `(height, width, 3)` each.
+        evidence (`Evidence`): scores of their blocks.
         num_canvases (`int`): canvases to fill.
         max_timestamps (`int`): at most this many distinct frames may give blocks, the anchor included.
     """
 
     bounds: tuple[int, int]
     frame_ids: np.ndarray
-    images: np.ndarray
-    scores: np.ndarray
-    signal_source: str
+    images: list[np.ndarray]
+    evidence: Evidence
     num_canvases: int
     max_timestamps: int
 
 
-def select_blocks(group: ScoredGroup, config: CodecStreamConfig, text_tokens: int) -> np.ndarray:
+def select_blocks(
+    group: ScoredGroup, table: PacketTable, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int]
+) -> np.ndarray:
     """
     The blocks of a group in canvas order: its anchor frame whole, then the selected blocks of the others.
 
@@ -171,40 +203,43 @@ def select_blocks(group: ScoredGroup, config: CodecStreamConfig, text_tokens: in
 
     Args:
         group (`ScoredGroup`): the group.
-        config (`CodecStreamConfig`): its `selection`, `crowding_penalty`, `patch` and `merge`.
-        text_tokens (`int`): language model tokens of a timestamp.
+        table (`PacketTable`): the packets of the video.
+        config (`CodecStreamConfig`): its `selection`, `crowding_penalty` and `merge`.
+        timestamp_tokens (`Callable[[float], int]`): language model tokens of the timestamp for a time in seconds.
 
     Returns:
         int64 `np.ndarray` of shape `(num_canvases * block_rows * block_columns, 3)`: (index into the group's frames,
         block row, block column).
     """
-    grid = group.scores.shape[1:]
+    scores = group.evidence.scores
+    grid = scores.shape[1:]
     budget = (group.num_canvases - 1) * grid[0] * grid[1]
     bad = np.array([is_bad_frame(image) for image in group.images])
     anchor = int(np.argmin(bad))
+    limits = {"anchor": anchor, "bad": bad, "max_frames": group.max_timestamps - 1}
     selected = np.zeros((0, 3), dtype=np.int64)
-    if budget and config.selection == "state":
-        selected = select_state(
-            block_features(group.images, (grid[0] * config.merge, grid[1] * config.merge)),
-            budget,
-            anchor=anchor,
-            bad=bad,
-            max_frames=group.max_timestamps - 1,
-            text_tokens=text_tokens,
-        )
+    if budget and config.selection == "evidence":
+        selected = select_evidence(scores, budget, crowding_penalty=config.crowding_penalty, **limits)
     elif budget:
-        selected = select_evidence(
-            group.scores,
+        selected = select_state(
+            block_features(group.images, (grid[0] * config.merge, grid[1] * config.merge), config.merge),
             budget,
-            crowding_penalty=config.crowding_penalty,
-            anchor=anchor,
-            bad=bad,
-            max_frames=group.max_timestamps - 1,
+            weights=_error_weights(group, table),
+            text_tokens=max(map(timestamp_tokens, table.seconds[group.frame_ids].tolist())),
+            **limits,
         )
     if missing := budget - len(selected):
-        rest = select_evidence(group.scores, missing, crowding_penalty=0.0, anchor=anchor, bad=~bad)
+        rest = select_evidence(scores, missing, crowding_penalty=0.0, anchor=anchor, bad=~bad)
         selected = np.concatenate([selected, rest])
     return order_blocks(anchor, selected, grid)
+
+
+def _error_weights(group: ScoredGroup, table: PacketTable) -> np.ndarray:
+    """How much it matters what a block shows: for as long as its frame stands, and more where something stands out."""
+    end = group.bounds[1]
+    until = table.seconds[end] if end < table.num_frames else table.seconds[-1] + 1 / table.fps
+    frames = np.diff(table.seconds[group.frame_ids], append=until) * table.fps
+    return frames[:, None, None] * (1 + SURPRISE_WEIGHT * group.evidence.surprise)
 
 
 @dataclass
@@ -217,26 +252,26 @@ class _Video:
     config: CodecStreamConfig
 
     def decode(self, frames: np.ndarray) -> Iterator[DecodedFrame]:
-        stock = self.config.bit_source != "codec-video-prep"
+        side_data = self.config.bit_source != "codec-video-prep"
         threads = self.config.num_threads or min(MAX_THREADS, _available_cores())
-        return decode_frames(
-            self.source, self.table, frames, size=self.size, side_data=stock, luma=stock, num_threads=threads
-        )
+        return decode_frames(self.source, self.table, frames, size=self.size, side_data=side_data, num_threads=threads)
 
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
 
-    def score(self, frames: list[DecodedFrame], bits: BitMaps | None) -> tuple[np.ndarray, str]:
-        """Scores `(num_frames, block_rows, block_columns)` of some frames, and what they were made from."""
+    def score(self, frames: list[DecodedFrame], bits: BitMaps | None) -> Evidence:
+        """Scores of some frames; `bits` are of these frames and others."""
         if bits is not None:
-            return score_bits(bits.take([frame.index for frame in frames]), self.size, self.config), "bits"
-        patch = self.config.patch
-        evidence = score_blocks(frames, self.table, (self.size[0] // patch, self.size[1] // patch), self.config)
-        return evidence.scores, evidence.signal_source
+            scores = score_bits(bits.take([frame.index for frame in frames]), self.size, self.config)
+            return Evidence(scores, np.zeros_like(scores), "bits")
+        grid_hw = (self.size[0] // self.config.patch, self.size[1] // self.config.patch)
+        source_hw = (self.source.height, self.source.width)
+        stock = score_blocks(frames, self.table, grid_hw, self.config, source_hw)
+        return Evidence(stock.scores, stock.surprise, stock.signal_source)
 
 
 def _partition_by_packets(
-    video: _Video, clock: _Clock, timestamp_tokens: Callable[[float], int]
+    video: _Video, clock: Clock, timestamp_tokens: Callable[[float], int]
 ) -> Iterator[ScoredGroup]:
     """
     Groups cut from the packet table. One decoder runs through the frames that all groups want and hands them over a
@@ -251,13 +286,12 @@ def _partition_by_packets(
         bits = video.read_bits(wanted)
     for plan, frames in _deal_out(clock.iterate("decode", video.decode(wanted)), plans):
         with clock("score"):
-            scores, signal_source = video.score(frames, bits)
+            evidence = video.score(frames, bits)
         yield ScoredGroup(
             bounds=(plan.start, plan.end),
             frame_ids=np.array([frame.index for frame in frames], dtype=np.int64),
-            images=np.stack([frame.image for frame in frames]),
-            scores=scores,
-            signal_source=signal_source,
+            images=[frame.image for frame in frames],
+            evidence=evidence,
             num_canvases=plan.num_canvases,
             max_timestamps=plan.max_timestamps,
         )
@@ -281,7 +315,7 @@ def _deal_out(
             frames, start = [], plan.end
 
 
-def _partition_by_readiness(video: _Video, clock: _Clock) -> Iterator[ScoredGroup]:
+def _partition_by_readiness(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
     """
     Groups of the released tool, cut by the scores of all sampled frames. Their number is fixed, so that holding them
     at canvas size takes the same memory for any length of video.
@@ -293,28 +327,30 @@ def _partition_by_readiness(video: _Video, clock: _Clock) -> Iterator[ScoredGrou
     with clock("score"):
         bits = video.read_bits(sampled)
 
-    frame_ids, images, scores = [], [], []
+    frame_ids, images, portions = [], [], []
     decoded = clock.iterate("decode", video.decode(sampled))
-    # Scored in portions, because what scoring needs besides the image is large.
+    # Scored in portions: motion vectors need not be kept until the end.
     while frames := list(itertools.islice(decoded, config.group_size)):
         with clock("score"):
-            portion, signal_source = video.score(frames, bits)
-        scores.append(portion)
+            portions.append(video.score(frames, bits))
         frame_ids += [frame.index for frame in frames]
         images += [frame.image for frame in frames]
-    if not scores:
+    if not portions:
         return
-    scores = np.concatenate(scores)
     with clock("score"):
-        bounds = partition_readiness(scores, config).tolist()
+        evidence = Evidence(
+            np.concatenate([portion.scores for portion in portions]),
+            np.concatenate([portion.surprise for portion in portions]),
+            portions[0].signal_source,
+        )
+        bounds = partition_readiness(evidence.scores, config).tolist()
     # The tool gives nothing for clips this short.
-    for start, end in bounds or [(0, len(scores))]:
+    for start, end in bounds or [(0, len(images))]:
         yield ScoredGroup(
             bounds=(frame_ids[start], frame_ids[end - 1] + 1),
             frame_ids=np.array(frame_ids[start:end], dtype=np.int64),
-            images=np.stack(images[start:end]),
-            scores=scores[start:end],
-            signal_source=signal_source,
+            images=images[start:end],
+            evidence=evidence[start:end],
             num_canvases=min(config.images_per_group, end - start),
             max_timestamps=end - start,
         )
@@ -324,7 +360,7 @@ def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Clock:
+class Clock:
     """Seconds spent per step since they were last taken."""
 
     def __init__(self):
