@@ -205,6 +205,7 @@ def half_padding(array):
         (change(block_size=0), "`block_size`"),
         (change(images_per_group=8), "`groups` of meta.json"),
         (change(groups=[{}] * 4), "`groups` of meta.json"),
+        (change(signal_source="guess"), "`signal_source`"),
         (change(timestamps=["now"]), "`timestamps` of meta.json must be numbers"),
         (change(timestamps=[0.0]), "frame_ids.npy does not list"),
         (other_size, "canvas_001.jpg differs in size from canvas_000.jpg"),

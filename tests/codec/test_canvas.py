@@ -138,11 +138,12 @@ def test_seconds_of_a_frame_that_is_not_there():
 def test_concatenate():
     first, second = random_stream(seed=0), random_stream(num_canvases=2, seed=1)
     second.timings = {"pack": 0.25, "select": 1.0}
+    first.signal_source, second.signal_source = "residual", "motion+residual"
     joined = CodecStream.concatenate([first, second])
     np.testing.assert_array_equal(joined.patch_rows(), np.concatenate([first.patch_rows(), second.patch_rows()]))
     np.testing.assert_array_equal(joined.canvases_per_group, [3, 2])
     assert joined.timings == {"pack": 0.75, "select": 1.0}
-    assert (joined.fps, joined.signal_source, joined.patch, joined.merge) == (25.0, "pixels", 4, 2)
+    assert (joined.fps, joined.signal_source, joined.patch, joined.merge) == (25.0, "motion+residual", 4, 2)
 
 
 def test_concatenate_nothing():

@@ -297,6 +297,7 @@ class TestInputs:
             (H264 | {"options": {"flags": "+ildct+ilme"}, "fmt": "mov"}, "motion+residual"),
             (H264 | {"fmt": "mpegts"}, "motion+residual"),
             (H264 | {"fmt": "avi"}, "motion+residual"),
+            (H264 | {"fmt": "h264"}, "motion+residual"),  # no timestamps at all
             ({"codec": "mpeg4", "fmt": "avi"}, "motion+residual"),
             ({"codec": "mpeg4", "fmt": "mp4"}, "motion+residual"),
             ({"codec": "mjpeg", "fmt": "avi", "pix_fmt": "yuvj420p"}, "residual"),
@@ -348,6 +349,14 @@ class TestInputs:
         stream = tokenize_video(data, target_canvas=8)
         np.testing.assert_allclose(stream.timestamps, np.array(times)[stream.frame_ids] / 1000, atol=1e-3)
         assert_well_formed(stream, 40)
+
+    def test_two_hours(self):
+        frames = np.tile(moving_frames(100, 56, 56), (36, 1, 1, 1))
+        data = clip_bytes(frames, pts=range(0, 7200, 2), time_base=Fraction(1), options={"preset": "ultrafast"})
+        stream = tokenize_video(data)
+        assert len(stream.canvases) == 32
+        assert stream.timestamps[-1] > 7100
+        assert_well_formed(stream, 3600)
 
     def test_start_offset(self):
         stream = tokenize_video(clip_bytes(20, fmt="matroska", pts=range(100, 120)), target_canvas=4)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .canvas import CodecStream
+from .canvas import SIGNAL_SOURCES, CodecStream
 from .source import VideoError
 
 
@@ -76,6 +76,10 @@ def read_assets(folder: str | os.PathLike) -> CodecStream:
     if timestamps.shape != frame_ids.shape or not np.isin(positions[..., 0], [-1, *frame_ids]).all():
         raise VideoError(f"{folder}: frame_ids.npy does not list the frames that the patches come from.")
 
+    # The reference knows one kind of evidence.
+    signal_source = meta.get("signal_source", "bits")
+    if signal_source not in SIGNAL_SOURCES:
+        raise VideoError(f"{folder}: `signal_source` of meta.json is unknown: {signal_source!r}.")
     counts = [min(per_group, num_canvases - start) for start in range(0, num_canvases, per_group)]
     stream = CodecStream(
         canvases=canvases,
@@ -85,8 +89,7 @@ def read_assets(folder: str | os.PathLike) -> CodecStream:
         frame_ids=frame_ids,
         timestamps=timestamps,
         fps=float(fps),
-        # The reference knows one kind of evidence.
-        signal_source=meta.get("signal_source", "bits"),
+        signal_source=signal_source,
         patch=patch,
         merge=merge,
     )

@@ -24,6 +24,10 @@ import numpy as np
 from .config import CodecStreamConfig
 
 
+# From the poorest to the richest.
+SIGNAL_SOURCES = ("pixels", "residual", "motion+residual", "bits")
+
+
 @dataclass
 class CodecStream:
     """
@@ -147,7 +151,8 @@ class CodecStream:
     @staticmethod
     def concatenate(streams: Sequence[CodecStream]) -> CodecStream:
         """
-        Join the streams of consecutive groups of one video; the timings add up.
+        Join the streams of consecutive groups of one video. Timings add up, and the signal source is the richest one:
+        a group of key frames has no motion vectors.
 
         Raises:
             ValueError: there are no streams.
@@ -166,7 +171,7 @@ class CodecStream:
         return CodecStream(
             **arrays,
             fps=first.fps,
-            signal_source=first.signal_source,
+            signal_source=max((stream.signal_source for stream in streams), key=SIGNAL_SOURCES.index),
             timings=timings,
             patch=first.patch,
             merge=first.merge,

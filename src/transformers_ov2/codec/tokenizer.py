@@ -61,8 +61,9 @@ def tokenize_video(
     Turn a video into the canvas tokens of LLaVA-OneVision-2.
 
     Args:
-        source: a [`~transformers_ov2.codec.source.VideoSource`], or anything that
-            [`~transformers_ov2.codec.source.open_source`] takes: a path, bytes, a binary file object, decoded frames.
+        source: a path, bytes, a binary file object, decoded frames, or what
+            [`~transformers_ov2.codec.source.open_source`] made of them: it takes the frame rate of decoded frames,
+            limits on size, and leave to use the network.
         config (`CodecStreamConfig`, *optional*): the options; defaults when not given.
         timestamp_tokens (`Callable[[float], int]`, *optional*):
             Number of language model tokens of the timestamp for a time in seconds, everything around its placeholders
