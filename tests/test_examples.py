@@ -1,0 +1,77 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The examples run as a user runs them: as scripts, from any folder, without a network."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run_example(name, *arguments, cwd):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("backend", ["codec", "frames"])
+def test_quickstart(tmp_path, backend):
+    output = run_example("quickstart.py", "--video-backend", backend, "--max-new-tokens", 4, cwd=tmp_path)
+    assert "weights" in output and "random" in output
+    total, visual, text = (
+        int(re.search(rf"^ *{name} +(\d+) tokens", output, re.MULTILINE)[1]) for name in ("prompt", "visual", "text")
+    )
+    assert total == visual + text and visual > 0
+    rows, height, width = map(int, re.search(r"= (\d+) x (\d+) x (\d+) patches", output).groups())
+    assert visual == rows * height * width // 4
+    assert rows == 8
+    ids = json.loads(re.search(r"^generated ids +(\[.*\])$", output, re.MULTILINE)[1])
+    assert 1 <= len(ids) <= 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_quickstart_takes_a_model_and_a_video(tmp_path, fixtures):
+    output = run_example(
+        "quickstart.py",
+        *("--model", fixtures / "hub_layout", "--video", EXAMPLES / "assets" / "lamp.mp4"),
+        *("--question", "How often does it flash?", "--max-new-tokens", 2),
+        cwd=tmp_path,
+    )
+    assert "lamp.mp4" in output and "How often does it flash?" in output
+
+
+def test_assets_are_what_the_script_makes(tmp_path):
+    """Captions, configuration and tokenizer again, byte for byte; encoders differ by version, so clips by content."""
+    run_example("make_assets.py", "--output", tmp_path, cwd=tmp_path)
+    assets = EXAMPLES / "assets"
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    shipped = {path.relative_to(assets) for path in assets.rglob("*") if path.is_file()} - {Path("README.md")}
+    assert made == shipped
+    for name in ("captions.jsonl", "tiny-ov2/tokenizer.json", "tiny-ov2/chat_template.jinja"):
+        assert (tmp_path / name).read_bytes() == (assets / name).read_bytes()
