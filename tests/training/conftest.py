@@ -46,7 +46,10 @@ def processor(fixtures) -> OV2Processor:
 @pytest.fixture
 def model(tiny_config) -> OV2ForConditionalGeneration:
     torch.manual_seed(0)
-    return OV2ForConditionalGeneration(tiny_config(text={"initializer_range": 0.1}))
+    model = OV2ForConditionalGeneration(tiny_config(text={"initializer_range": 0.1}))
+    # A frozen head must be able to tell tokens apart, as a trained one does.
+    torch.nn.init.normal_(model.lm_head.weight, std=0.3)
+    return model
 
 
 @pytest.fixture
