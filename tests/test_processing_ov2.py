@@ -319,6 +319,17 @@ def test_arrow_blocks_with_every_key(processor, video):
     assert_same(encode(processor, message, video_backend="frames"), expected)
 
 
+@pytest.mark.parametrize("return_tensors, kind", [("pt", torch.Tensor), ("np", np.ndarray)])
+def test_outputs_are_tensors(processor, image, video, return_tensors, kind):
+    text = "<|image_pad|><|video_pad|>"
+    options = {"video_backend": "frames", "return_tensors": return_tensors}
+    inputs = processor(text=text, images=image, videos=video, **options)
+    assert all(isinstance(value, kind) for value in inputs.values())
+    assert set(inputs) == set(processor.model_input_names)
+    metadata = processor(text=text, images=image, videos=video, return_metadata=True, **options)["video_metadata"]
+    assert metadata[0].timestamps == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_images_column_may_be_empty(processor, video):
     inputs = processor(text=["<|video_pad|>"], images=[[]], videos=[[video]], video_backend="frames")
     assert "pixel_values" not in inputs and len(inputs["pixel_values_videos"]) == 96
@@ -400,6 +411,13 @@ def test_token_limit_takes_frames_before_it_takes_pixels(processor):
     # The number that was asked for is kept as long as the frames are not below `min_pixels`.
     assert grid(max_tokens=2000, num_frames=16)[0] == 16
     assert grid(max_tokens=100, num_frames=16)[0] < 16
+
+
+@pytest.mark.parametrize("limit", [60, 300, 900])
+@pytest.mark.parametrize("options", [{}, {"timestamp_decimals": 2, "codec": {"selection": "state"}}])
+def test_token_limit_holds_for_codec_videos(processor, limit, options):
+    limited = added_tokens(processor, CLIPS["carphone_pristine"], max_tokens=limit, **options)
+    assert limit / 2 < limited <= limit
 
 
 def test_token_limit_that_holds_nothing_is_an_error(processor):

@@ -119,7 +119,8 @@ def with_generation_markers(chat_template: str) -> str:
 @auto_docstring(
     custom_intro="""
     Processor of LLaVA-OneVision-2: Qwen2-VL's image processor, [`OV2VideoProcessor`] and a tokenizer. Images and
-    videos may be mixed in any order, over several turns and in batches.
+    videos may be mixed in any order, over several turns and in batches. `min_pixels` and `max_pixels` of a call hold
+    for images and videos; put them in `images_kwargs` or `videos_kwargs` to set one of them.
     """
 )
 class OV2Processor(ProcessorMixin):
