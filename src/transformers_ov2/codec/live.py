@@ -31,7 +31,7 @@ from .evidence import score_blocks
 from .grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS
 from .packets import PacketTable
 from .source import DEMUXERS, MAX_SOURCE_PIXELS, VideoError, VideoSource
-from .tokenizer import Clock, Evidence, ScoredGroup, pack_group
+from .tokenizer import Clock, Evidence, ScoredGroup, pack, select
 
 
 # A group holds the energy of this many seconds of what was seen so far.
@@ -276,16 +276,16 @@ def _iter_live_groups(
         # nothing happened, and time alone cuts.
         usual = partition.total / max(1, first + len(frames)) or 1.0
         if cut := partition.push(frame.seconds, usual if frame.is_key or not frame.size else frame.size):
-            yield _pack(reader, frames[:cut], first, config, timestamp_tokens, clock)
+            yield _tokenize(reader, frames[:cut], first, config, timestamp_tokens, clock)
             frames, first = frames[cut:], first + cut
         frames.append(frame)
     if frames:
-        yield _pack(reader, frames, first, config, timestamp_tokens, clock)
+        yield _tokenize(reader, frames, first, config, timestamp_tokens, clock)
     elif not first:
         raise VideoError(f"{reader.name}: none of its frames can be decoded.")
 
 
-def _pack(
+def _tokenize(
     reader: _Reader,
     frames: list[_LiveFrame],
     first: int,
@@ -319,7 +319,11 @@ def _pack(
         num_canvases=num_canvases,
         max_timestamps=min(count, config.source_frames_per_canvas * num_canvases),
     )
-    stream = pack_group(group, table, config, timestamp_tokens, clock)
+    with clock("select"):
+        blocks = select(group, table, config, timestamp_tokens)
+    with clock("pack"):
+        stream = pack(group, table, blocks, config)
+    stream.timings = clock.take()
     stream.patch_positions[..., 0] += first
     stream.groups += first
     stream.frame_ids += first

@@ -106,49 +106,25 @@ def _iter_groups(
 ) -> Iterator[CodecStream]:
     clock = Clock()
     with clock("demux"):
-        table = read_packets(source)
-    video = _Video(source, table, canvas_size(source.height, source.width, config), config)
+        video = _Video(source, read_packets(source), canvas_size(source.height, source.width, config), config)
 
-    # 1. GOP partition and 2. scoring. The released tool's rule cuts by score, so it decodes before it partitions.
     if config.grouping == "readiness":
-        groups = _partition_by_readiness(video, clock)
+        groups = score_then_partition(video, clock)
     else:
-        groups = _partition_by_packets(video, clock, timestamp_tokens)
-
+        with clock("demux"):
+            plans = partition(video, timestamp_tokens)  # 1. GOP partition
+        groups = score(video, plans, clock)  # 2. Scoring
     num_groups = 0
     for group in groups:
-        # 3. Selection and 4. packing.
-        yield pack_group(group, table, config, timestamp_tokens, clock)
+        with clock("select"):
+            blocks = select(group, video.table, config, timestamp_tokens)  # 3. Selection
+        with clock("pack"):
+            stream = pack(group, video.table, blocks, config)  # 4. Packing
+        stream.timings = clock.take()
+        yield stream
         num_groups += 1
     if not num_groups:
         raise VideoError(f"{source.name}: none of its frames can be decoded.")
-
-
-def pack_group(
-    group: ScoredGroup,
-    table: PacketTable,
-    config: CodecStreamConfig,
-    timestamp_tokens: Callable[[float], int],
-    clock: Clock,
-) -> CodecStream:
-    """Select the blocks of a scored group and pack them; `clock` gives the stream its timings."""
-    with clock("select"):
-        blocks = select_blocks(group, table, config, timestamp_tokens)
-    with clock("pack"):
-        canvases, positions = pack_blocks(group.images, group.frame_ids, blocks, config)
-    return CodecStream(
-        canvases=canvases,
-        patch_positions=positions,
-        groups=np.array([group.bounds], dtype=np.int64),
-        canvases_per_group=np.array([len(canvases)], dtype=np.int64),
-        frame_ids=group.frame_ids,
-        timestamps=table.seconds[group.frame_ids],
-        fps=table.fps,
-        signal_source=group.evidence.signal_source,
-        timings=clock.take(),
-        patch=config.patch,
-        merge=config.merge,
-    )
 
 
 @dataclass
@@ -193,7 +169,121 @@ class ScoredGroup:
     max_timestamps: int
 
 
-def select_blocks(
+@dataclass
+class _Video:
+    """A probed video and how to read it."""
+
+    source: VideoSource
+    table: PacketTable
+    size: tuple[int, int]  # height and width of a canvas in pixels
+    config: CodecStreamConfig
+
+    def decode(self, frames: np.ndarray) -> Iterator[DecodedFrame]:
+        side_data = self.config.bit_source != "codec-video-prep"
+        threads = self.config.num_threads or min(MAX_THREADS, _available_cores())
+        return decode_frames(self.source, self.table, frames, size=self.size, side_data=side_data, num_threads=threads)
+
+    def read_bits(self, frames: np.ndarray) -> BitMaps | None:
+        return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
+
+    def score(self, frames: list[DecodedFrame], bits: BitMaps | None) -> Evidence:
+        """Scores of some frames; `bits` are of these frames and others."""
+        if bits is not None:
+            scores = score_bits(bits.take([frame.index for frame in frames]), self.size, self.config)
+            return Evidence(scores, np.zeros_like(scores), "bits")
+        grid_hw = (self.size[0] // self.config.patch, self.size[1] // self.config.patch)
+        source_hw = (self.source.height, self.source.width)
+        stock = score_blocks(frames, self.table, grid_hw, self.config, source_hw)
+        return Evidence(stock.scores, stock.surprise, stock.signal_source)
+
+
+def partition(video: _Video, timestamp_tokens: Callable[[float], int]) -> list[GroupPlan]:
+    """Cut the video into groups by its packet headers, before anything is decoded."""
+    tokens_per_canvas = video.size[0] * video.size[1] // video.config.factor**2
+    return plan_groups(video.table, tokens_per_canvas, video.config, timestamp_tokens)
+
+
+def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[ScoredGroup]:
+    """
+    Decode and score the groups, one at a time. One decoder runs through the frames of all of them, so that nothing is
+    decoded twice where a GOP belongs to several groups.
+    """
+    wanted = np.concatenate([plan.frames for plan in plans])
+    with clock("score"):
+        bits = video.read_bits(wanted)
+    for plan, frames in _deal_out(clock.iterate("decode", video.decode(wanted)), plans):
+        with clock("score"):
+            evidence = video.score(frames, bits)
+        yield ScoredGroup(
+            bounds=(plan.start, plan.end),
+            frame_ids=np.array([frame.index for frame in frames], dtype=np.int64),
+            images=[frame.image for frame in frames],
+            evidence=evidence,
+            num_canvases=plan.num_canvases,
+            max_timestamps=plan.max_timestamps,
+        )
+
+
+def _deal_out(
+    decoded: Iterator[DecodedFrame], plans: list[GroupPlan]
+) -> Iterator[tuple[GroupPlan, list[DecodedFrame]]]:
+    """
+    Decoded frames by group. What is left of a group too damaged to fill its canvases joins the next one, so that only
+    the last group can be short.
+    """
+    frames, start = [], 0
+    frame = next(decoded, None)
+    for plan in plans:
+        while frame is not None and frame.index < plan.end:
+            frames.append(frame)
+            frame = next(decoded, None)
+        if len(frames) >= plan.num_canvases or (frames and plan is plans[-1]):
+            yield replace(plan, start=start, num_canvases=min(plan.num_canvases, len(frames))), frames
+            frames, start = [], plan.end
+
+
+def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
+    """
+    The released tool's order: groups are cut by the scores of all sampled frames. The number of those is fixed, so
+    that holding them at canvas size takes the same memory for any length of video.
+    """
+    config, table = video.config, video.table
+    with clock("demux"):
+        count = config.target_canvas * config.group_size // config.images_per_group
+        sampled = sample_frames(table.num_frames, count, table.is_key)
+    with clock("score"):
+        bits = video.read_bits(sampled)
+
+    frame_ids, images, portions = [], [], []
+    decoded = clock.iterate("decode", video.decode(sampled))
+    # Scored in portions: motion vectors need not be kept until the end.
+    while frames := list(itertools.islice(decoded, config.group_size)):
+        with clock("score"):
+            portions.append(video.score(frames, bits))
+        frame_ids += [frame.index for frame in frames]
+        images += [frame.image for frame in frames]
+    if not portions:
+        return
+    with clock("score"):
+        evidence = Evidence(
+            np.concatenate([portion.scores for portion in portions]),
+            np.concatenate([portion.surprise for portion in portions]),
+            portions[0].signal_source,
+        )
+        bounds = partition_readiness(evidence.scores, config).tolist()
+    # The tool gives nothing for clips this short.
+    for start, end in bounds or [(0, len(images))]:
+        yield ScoredGroup(
+            bounds=(frame_ids[start], frame_ids[end - 1] + 1),
+            frame_ids=np.array(frame_ids[start:end], dtype=np.int64),
+            images=images[start:end],
+            evidence=evidence[start:end],
+            num_canvases=min(config.images_per_group, end - start),
+            max_timestamps=end - start,
+        )
+
+
+def select(
     group: ScoredGroup, table: PacketTable, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int]
 ) -> np.ndarray:
     """
@@ -243,118 +333,21 @@ def _error_weights(group: ScoredGroup, table: PacketTable) -> np.ndarray:
     return frames[:, None, None] * (1 + SURPRISE_WEIGHT * group.evidence.surprise)
 
 
-@dataclass
-class _Video:
-    """A probed video and how to read it."""
-
-    source: VideoSource
-    table: PacketTable
-    size: tuple[int, int]  # height and width of a canvas in pixels
-    config: CodecStreamConfig
-
-    def decode(self, frames: np.ndarray) -> Iterator[DecodedFrame]:
-        side_data = self.config.bit_source != "codec-video-prep"
-        threads = self.config.num_threads or min(MAX_THREADS, _available_cores())
-        return decode_frames(self.source, self.table, frames, size=self.size, side_data=side_data, num_threads=threads)
-
-    def read_bits(self, frames: np.ndarray) -> BitMaps | None:
-        return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
-
-    def score(self, frames: list[DecodedFrame], bits: BitMaps | None) -> Evidence:
-        """Scores of some frames; `bits` are of these frames and others."""
-        if bits is not None:
-            scores = score_bits(bits.take([frame.index for frame in frames]), self.size, self.config)
-            return Evidence(scores, np.zeros_like(scores), "bits")
-        grid_hw = (self.size[0] // self.config.patch, self.size[1] // self.config.patch)
-        source_hw = (self.source.height, self.source.width)
-        stock = score_blocks(frames, self.table, grid_hw, self.config, source_hw)
-        return Evidence(stock.scores, stock.surprise, stock.signal_source)
-
-
-def _partition_by_packets(
-    video: _Video, clock: Clock, timestamp_tokens: Callable[[float], int]
-) -> Iterator[ScoredGroup]:
-    """
-    Groups cut from the packet table. One decoder runs through the frames that all groups want and hands them over a
-    group at a time, so that nothing is decoded twice where a GOP belongs to several groups.
-    """
-    config = video.config
-    with clock("demux"):
-        tokens_per_canvas = video.size[0] * video.size[1] // config.factor**2
-        plans = plan_groups(video.table, tokens_per_canvas, config, timestamp_tokens)
-        wanted = np.concatenate([plan.frames for plan in plans])
-    with clock("score"):
-        bits = video.read_bits(wanted)
-    for plan, frames in _deal_out(clock.iterate("decode", video.decode(wanted)), plans):
-        with clock("score"):
-            evidence = video.score(frames, bits)
-        yield ScoredGroup(
-            bounds=(plan.start, plan.end),
-            frame_ids=np.array([frame.index for frame in frames], dtype=np.int64),
-            images=[frame.image for frame in frames],
-            evidence=evidence,
-            num_canvases=plan.num_canvases,
-            max_timestamps=plan.max_timestamps,
-        )
-
-
-def _deal_out(
-    decoded: Iterator[DecodedFrame], plans: list[GroupPlan]
-) -> Iterator[tuple[GroupPlan, list[DecodedFrame]]]:
-    """
-    Decoded frames by group. What is left of a group too damaged to fill its canvases joins the next one, so that only
-    the last group can be short.
-    """
-    frames, start = [], 0
-    frame = next(decoded, None)
-    for plan in plans:
-        while frame is not None and frame.index < plan.end:
-            frames.append(frame)
-            frame = next(decoded, None)
-        if len(frames) >= plan.num_canvases or (frames and plan is plans[-1]):
-            yield replace(plan, start=start, num_canvases=min(plan.num_canvases, len(frames))), frames
-            frames, start = [], plan.end
-
-
-def _partition_by_readiness(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
-    """
-    Groups of the released tool, cut by the scores of all sampled frames. Their number is fixed, so that holding them
-    at canvas size takes the same memory for any length of video.
-    """
-    config, table = video.config, video.table
-    with clock("demux"):
-        count = config.target_canvas * config.group_size // config.images_per_group
-        sampled = sample_frames(table.num_frames, count, table.is_key)
-    with clock("score"):
-        bits = video.read_bits(sampled)
-
-    frame_ids, images, portions = [], [], []
-    decoded = clock.iterate("decode", video.decode(sampled))
-    # Scored in portions: motion vectors need not be kept until the end.
-    while frames := list(itertools.islice(decoded, config.group_size)):
-        with clock("score"):
-            portions.append(video.score(frames, bits))
-        frame_ids += [frame.index for frame in frames]
-        images += [frame.image for frame in frames]
-    if not portions:
-        return
-    with clock("score"):
-        evidence = Evidence(
-            np.concatenate([portion.scores for portion in portions]),
-            np.concatenate([portion.surprise for portion in portions]),
-            portions[0].signal_source,
-        )
-        bounds = partition_readiness(evidence.scores, config).tolist()
-    # The tool gives nothing for clips this short.
-    for start, end in bounds or [(0, len(images))]:
-        yield ScoredGroup(
-            bounds=(frame_ids[start], frame_ids[end - 1] + 1),
-            frame_ids=np.array(frame_ids[start:end], dtype=np.int64),
-            images=images[start:end],
-            evidence=evidence[start:end],
-            num_canvases=min(config.images_per_group, end - start),
-            max_timestamps=end - start,
-        )
+def pack(group: ScoredGroup, table: PacketTable, blocks: np.ndarray, config: CodecStreamConfig) -> CodecStream:
+    """Lay the blocks of a group out on canvases; `blocks` are those of `select`."""
+    canvases, positions = pack_blocks(group.images, group.frame_ids, blocks, config)
+    return CodecStream(
+        canvases=canvases,
+        patch_positions=positions,
+        groups=np.array([group.bounds], dtype=np.int64),
+        canvases_per_group=np.array([len(canvases)], dtype=np.int64),
+        frame_ids=group.frame_ids,
+        timestamps=table.seconds[group.frame_ids],
+        fps=table.fps,
+        signal_source=group.evidence.signal_source,
+        patch=config.patch,
+        merge=config.merge,
+    )
 
 
 def _available_cores() -> int:
