@@ -146,7 +146,8 @@ class OV2Config(PreTrainedConfig):
 
     model_type = "llava_onevision2"
     sub_configs_defaults = {
-        "vision_config": OV2VisionConfig,
+        # transformers 5.20 to 5.22 take no bare class here.
+        "vision_config": SubConfigSpec(config_class=OV2VisionConfig),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3"),
     }
     keys_to_ignore_at_inference = ["past_key_values"]
