@@ -354,7 +354,7 @@ def _relative(signal: np.ndarray, floor: float) -> np.ndarray:
     return np.minimum(signal / (signal.mean() + np.float32(floor)), np.float32(SIGNAL_LIMIT))
 
 
-def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_hw=None) -> BlockScores:
+def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_hw: tuple[int, int]) -> BlockScores:
     """One score per 2×2 block of every frame of a group.
 
     Args:
@@ -368,8 +368,6 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
     Returns:
         `BlockScores`. The first frame has nothing before it and scores 0.
     """
-    if source_hw is None:
-        source_hw = frames[0].luma.shape
     blocks_hw = (grid_hw[0] // config.merge, grid_hw[1] // config.merge)
     shape = (len(frames), *blocks_hw)
     change, motion, bits, surprise = (np.zeros(shape, dtype=np.float32) for _ in range(4))
@@ -420,6 +418,22 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
     surprise = np.clip(surprise - np.float32(SURPRISE_START), 0, np.float32(SURPRISE_RANGE))
     source = "motion+residual" if rows is not None else "residual" if table.size.any() else "pixels"
     return BlockScores(scores + surprise, surprise, bits, source)
+
+
+def error_weights(surprise: np.ndarray) -> np.ndarray:
+    """How much more than elsewhere an error matters to `select_state` where something stands out.
+
+    Squared error alone is blind to small events that camera motion, noise or fades drown. The weight is relative to
+    the group's average surprise, so that the few blocks of such an event count hundreds of times, and the many that
+    stand out where everything moves only a few times.
+
+    Args:
+        surprise (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`): of `BlockScores`.
+
+    Returns:
+        float32 `np.ndarray` of the same shape, at least 1.
+    """
+    return 1 + surprise / (surprise.mean() + np.float32(1e-3))
 
 
 def _references(table, index: int) -> tuple[list[int], list[int]]:

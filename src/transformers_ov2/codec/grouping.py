@@ -28,7 +28,7 @@ MIN_GROUP_SECONDS = 1.5
 MAX_GROUP_SECONDS = 6.0
 
 # Pictures that may be decoded per frame that may give blocks, and candidates per such frame in groups that exceed it.
-DECODE_FACTOR = 10
+DECODE_FACTOR = 12
 SPARSE_FACTOR = 2
 
 

@@ -23,6 +23,8 @@ import numpy as np
 
 # LLM tokens that every distinct source frame costs in the prompt: `<12.3 seconds>` and the two vision markers.
 TIMESTAMP_TOKENS = 10
+# Rounds in which `select_state` shares out the cost of timestamps anew.
+REFINEMENTS = 6
 
 
 def _positions(mask: np.ndarray) -> np.ndarray:
@@ -140,22 +142,32 @@ def _cheapest_refreshes(costs: np.ndarray, price: np.ndarray, anchor: int) -> np
     return refresh
 
 
+def _gains(costs: np.ndarray, refresh: np.ndarray, anchor: int) -> np.ndarray:
+    """Error that each refresh removes, or would remove if it were added, all others staying.
+
+    Returns:
+        `np.ndarray` of shape `(num_frames, positions)`, float32.
+    """
+    n, positions = refresh.shape
+    index, column = np.arange(n)[:, None], np.arange(positions)[None]
+    # The frame shown just before each one, and the refresh that ends what is shown from it on.
+    shown = np.where(refresh, index, anchor)
+    shown[: anchor + 1] = anchor
+    start = np.maximum.accumulate(shown, axis=0)
+    start = np.concatenate([start[:1], start[:-1]])
+    end = np.minimum.accumulate(np.where(refresh, index, n)[::-1], axis=0)[::-1]
+    end = np.concatenate([end[1:], np.full((1, positions), n)])
+    return costs[end, start, column] - costs[index, start, column] - costs[end, index, column]
+
+
 def _fill(costs: np.ndarray, refresh: np.ndarray, allowed: np.ndarray, anchor: int, budget: int) -> None:
     """Adds refreshes to `refresh` in place, the one that removes most error first, until there are `budget`."""
-    n, positions = refresh.shape
-    index = np.arange(n)[:, None]
-    column = np.arange(positions)[None]
+    column = np.arange(refresh.shape[1])
     while (missing := budget - int(refresh.sum())) > 0:
-        shown = refresh.copy()
-        shown[anchor] = True
-        start = np.maximum.accumulate(np.where(shown, index, anchor), axis=0)
-        end = np.minimum.accumulate(np.where(shown, index, n)[::-1], axis=0)[::-1]
-        end = np.concatenate([end[1:], np.full((1, positions), n)])
-        gain = costs[end, start, column] - costs[index, start, column] - costs[end, index, column]
-        gain = np.where(allowed[:, None] & ~refresh, gain, -np.inf)
+        gain = np.where(allowed[:, None] & ~refresh, _gains(costs, refresh, anchor), -np.inf)
         # A second refresh of one position changes the gain of the first: one for each position and round.
         best = gain.argmax(axis=0)
-        value = gain[best, column[0]]
+        value = gain[best, column]
         order = np.argsort(-value, kind="stable")[:missing]
         order = order[np.isfinite(value[order])]
         refresh[best[order], order] = True
@@ -208,30 +220,33 @@ def select_state(
     costs = _hold_costs(states, np.ascontiguousarray(weight.reshape(n, -1).T))
 
     usual = budget / max(1, int(allowed.sum()) // 2)
-    share = np.where(allowed, 1.0 + text_tokens / usual, np.inf)
-    refresh = np.zeros((n, rows * cols), dtype=bool)
-    low, high = 0.0, float(costs[n, anchor].max()) + 1e-6
-    price = high / 8
-    for round_ in range(6):
-        # Bisect the price per token; a few steps suffice to follow it from one round to the next.
-        floor, ceiling = (low, high) if round_ == 0 else (0.5 * price, 2.0 * price)
+    share = np.where(allowed, 1.0 + text_tokens / usual, np.inf)  # tokens of a block and its part of the timestamp
+    price = low = 0.0
+    high = float(costs[n, anchor].max()) + 1e-6
+    for round_ in range(REFINEMENTS):
+        # Bisect the price of a token; later rounds only follow it.
         for _ in range(20 if round_ == 0 else 6):
-            price = 0.5 * (floor + ceiling)
-            refresh = _cheapest_refreshes(costs, price * share, anchor)
-            if refresh.sum() > budget:
-                floor = price
+            price = 0.5 * (low + high)
+            if _cheapest_refreshes(costs, price * share, anchor).sum() > budget:
+                low = price
             else:
-                ceiling = price
-        price = ceiling
+                high = price
+        price = high
         refresh = _cheapest_refreshes(costs, price * share, anchor)
-        if round_ == 5:
-            break
+        low, high = 0.5 * price, 2.0 * price
         taken = refresh.sum(axis=1)
-        share = np.where(taken > 0, 1.0 + text_tokens / np.maximum(taken, 1), np.inf)
-        if max_frames is not None and (taken > 0).sum() > max_frames:
-            share[np.argsort(-taken, kind="stable")[max_frames:]] = np.inf
-        if not np.isfinite(share).any():
+        opened = taken > 0
+        if max_frames is not None and opened.sum() > max_frames:
+            gain = np.where(refresh, _gains(costs, refresh, anchor), 0.0).sum(axis=1)
+            opened[np.argsort(-gain, kind="stable")[max_frames:]] = False
+        if not opened.any():
             break
-    opened = allowed & (refresh.any(axis=1) | np.isfinite(share))
-    _fill(costs, refresh, opened if opened.sum() * rows * cols >= budget else allowed, anchor, budget)
+        share = np.where(opened, 1.0 + text_tokens / np.maximum(taken, 1), np.inf)
+    # The frames that stayed open take what is left of the budget, or all frames where they do not hold it.
+    refresh[~opened] = False
+    if opened.sum() * rows * cols < budget:
+        most = allowed.sum() if max_frames is None else max_frames
+        opened |= allowed & (np.cumsum(allowed & ~opened) <= most - opened.sum())
+        budget = min(budget, int(opened.sum()) * rows * cols)
+    _fill(costs, refresh, opened, anchor, budget)
     return _positions(refresh.reshape(n, rows, cols))

@@ -37,7 +37,7 @@ from .budget import GroupPlan, plan_groups, timestamp_text_tokens
 from .canvas import CodecStream, canvas_size, order_blocks, pack_blocks
 from .config import CodecStreamConfig
 from .decoding import DecodedFrame, decode_frames
-from .evidence import block_features, is_bad_frame, score_blocks
+from .evidence import block_features, error_weights, is_bad_frame, score_blocks
 from .packets import PacketTable, read_packets
 from .readiness import partition_readiness, sample_frames
 from .selection import select_evidence, select_state
@@ -45,9 +45,6 @@ from .source import VideoError, VideoSource, open_source
 
 
 MAX_THREADS = 8
-# Weight of what stands out of its frame against what merely changes, in `selection="state"`: squared error alone is
-# blind to small events under camera motion, noise and fades.
-SURPRISE_WEIGHT = 10.0
 
 
 def tokenize_video(
@@ -330,7 +327,7 @@ def _error_weights(group: ScoredGroup, table: PacketTable) -> np.ndarray:
     end = group.bounds[1]
     until = table.seconds[end] if end < table.num_frames else table.seconds[-1] + 1 / table.fps
     frames = np.diff(table.seconds[group.frame_ids], append=until) * table.fps
-    return frames[:, None, None] * (1 + SURPRISE_WEIGHT * group.evidence.surprise)
+    return frames[:, None, None] * error_weights(group.evidence.surprise)
 
 
 def pack(group: ScoredGroup, table: PacketTable, blocks: np.ndarray, config: CodecStreamConfig) -> CodecStream:
