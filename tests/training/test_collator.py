@@ -56,6 +56,17 @@ def test_labels_are_the_answers(processor, dataset):
     assert answers == ["a red one<|im_end|>", "it moves<|im_end|>", "Hi.<|im_end|>", "both<|im_end|>"]
 
 
+def test_prompts_end_where_the_answer_starts(processor, dataset):
+    collator = OV2DataCollator(processor)
+    for row in dataset:
+        prompt, sample = collator.encode_prompt(row), collator.encode(row)
+        length = prompt["input_ids"].shape[1]
+        assert torch.equal(prompt.pop("input_ids"), sample["input_ids"][:, :length])
+        assert sample["labels"][0].tolist().index(sample["input_ids"][0, length]) == length
+        for name in prompt.keys() - {"attention_mask"}:
+            torch.testing.assert_close(prompt[name], sample[name], rtol=0, atol=0)
+
+
 def test_videos_bring_their_own_options(processor, media):
     clip = str(media / "0.mp4")
     collator = OV2DataCollator(processor)

@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig, SFTTrainer
 
 from transformers_ov2.codec import tokenize_video
-from transformers_ov2.training import OV2DataCollator, lora_config, read_canvases, to_sft_dataset
+from transformers_ov2.training import OV2DataCollator, lora_config, to_sft_dataset
 
 
 pytestmark = pytest.mark.slow
@@ -67,25 +67,8 @@ def rows(media, tmp_path):
 
 
 def prompts(rows, processor) -> list[dict[str, torch.Tensor]]:
-    """What to generate from."""
-    prompts = []
-    for row in rows:
-        message = {"role": "user", "content": [dict(block) for block in row["messages"][0]["content"]]}
-        options = {}
-        for block in message["content"]:
-            if "canvases" in block:
-                block["video"] = read_canvases(*(block.pop(name) for name in ("canvases", "patch_positions", "fps")))
-            options |= {name: block.pop(name) for name in ("video_backend", "num_frames") if name in block}
-        inputs = processor.apply_chat_template(
-            [message],
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"videos_kwargs": options},
-        )
-        prompts.append(dict(inputs))
-    return prompts
+    collator = OV2DataCollator(processor)
+    return [collator.encode_prompt(row) for row in to_sft_dataset(rows)]
 
 
 def generate(model, processor, prompts) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from transformers_ov2.training import load_sources, mix, read_recipe, with_video
 
 RECIPE = """
 train: [merger]
+global_batch: 16
 max_length: 512
 sources:
   codec: {data: codec.jsonl, weight: 4, video: {codec: {target_canvas: 8}}}
@@ -36,7 +37,7 @@ def recipe_file(tmp_path):
 
 def test_a_recipe_is_read(recipe_file):
     recipe = read_recipe(recipe_file)
-    assert recipe.train == ["merger"] and recipe.max_length == 512
+    assert recipe.train == ["merger"] and recipe.global_batch == 16 and recipe.max_length == 512
     assert recipe.trainer == {"learning_rate": 1e-4}
     assert recipe.sources["codec"].video == {"codec": {"target_canvas": 8}}
     assert recipe.sources["images"].weight == 1.0 and recipe.sources["images"].video == {}

@@ -19,6 +19,7 @@ from .data import read_canvases, to_sft_dataset, to_sft_row
 from .lora import lora_config, set_trainable, trainable_table
 from .pretokenize import pretokenize
 from .recipes import Recipe, Source, load_sources, mix, read_recipe, with_video_options
+from .report import generate_answers, plot_loss
 
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "OV2DataCollator",
     "Recipe",
     "Source",
+    "generate_answers",
     "load_sources",
     "lora_config",
     "mix",
+    "plot_loss",
     "pretokenize",
     "read_canvases",
     "read_recipe",

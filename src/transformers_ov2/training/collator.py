@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
+from accelerate.utils import parse_flag_from_env
 from transformers import ProcessorMixin, TrainerCallback
 from transformers.utils import logging
 from trl.chat_template_utils import has_generation_markers
@@ -76,9 +77,10 @@ class OV2DataCollator:
         max_length (`int`, *optional*): longest sample in tokens. Longer ones are left out, not cut.
         cache (`CodecStreamCache`, *optional*): where codec streams are kept.
         bad_samples (`str` or `Path`, *optional*): jsonl file to which samples that were left out are appended.
-        every_modality (`bool`, defaults to `False`):
+        every_modality (`bool`, *optional*):
             Add a blank image or video, without labels, to batches that lack one. Needed when parameters are sharded
-            over processes (FSDP, DeepSpeed ZeRO-3): all of them must run the vision tower equally often.
+            over processes, all of which must run the vision tower equally often or wait for each other forever.
+            Defaults to whether `accelerate launch` uses FSDP or DeepSpeed.
     """
 
     processor: ProcessorMixin
@@ -86,11 +88,13 @@ class OV2DataCollator:
     max_length: int | None = None
     cache: CodecStreamCache | None = None
     bad_samples: str | Path | None = None
-    every_modality: bool = False
+    every_modality: bool | None = None
     _num_seen: int = field(default=0, init=False, repr=False)
     _num_bad: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self):
+        if self.every_modality is None:
+            self.every_modality = any(map(parse_flag_from_env, ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")))
         if self.assistant_only_loss and not has_generation_markers(self.processor.chat_template):
             raise ValueError(
                 "`assistant_only_loss` needs a chat template with {% generation %} markers, which the processor's own "
@@ -127,17 +131,9 @@ class OV2DataCollator:
         Raises:
             ValueError: a medium cannot be read, a video block is wrong, or the sample exceeds `max_length`.
         """
-        messages = prepare_multimodal_messages(example["messages"], images=list(example.get("images") or []))
-        messages, options = self._read_videos(messages)
-        outputs = self.processor.apply_chat_template(
-            [messages],
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            return_assistant_tokens_mask=self.assistant_only_loss,
-            processor_kwargs={"add_special_tokens": False, "videos_kwargs": options},
+        sample = self._tokenize(
+            example["messages"], example.get("images"), return_assistant_tokens_mask=self.assistant_only_loss
         )
-        sample = dict(outputs)
         sample["labels"] = sample["input_ids"].clone()
         if self.assistant_only_loss:
             sample["labels"][sample.pop("assistant_masks") == 0] = -100
@@ -145,6 +141,25 @@ class OV2DataCollator:
         if self.max_length is not None and length > self.max_length:
             raise ValueError(f"The sample has {length} tokens, `max_length` is {self.max_length}.")
         return sample
+
+    def encode_prompt(self, example: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """What to generate the last answer of a sample from; takes and raises what [`encode`] does."""
+        messages = example["messages"]
+        last = max(index for index, message in enumerate(messages) if message["role"] == "assistant")
+        return self._tokenize(messages[:last], example.get("images"), add_generation_prompt=True)
+
+    def _tokenize(self, messages: list[dict], images: list | None, **kwargs) -> dict[str, torch.Tensor]:
+        messages = prepare_multimodal_messages(messages, images=list(images or []))
+        messages, options = self._read_videos(messages)
+        outputs = self.processor.apply_chat_template(
+            [messages],
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"add_special_tokens": False, "videos_kwargs": options},
+            **kwargs,
+        )
+        return dict(outputs)
 
     def _read_videos(self, messages: list[dict]) -> tuple[list[dict], dict[str, Any]]:
         """Codec videos as streams; the videos left to the processor, and the options that they share."""

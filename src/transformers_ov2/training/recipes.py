@@ -51,12 +51,14 @@ class Recipe:
         train (`list[str]`): parts that are trained, see [`set_trainable`].
         sources (`dict[str, Source]`): the data.
         trainer (`dict`): arguments of `trl.SFTConfig`.
+        global_batch (`int`): samples per step, over all processes and accumulation steps.
         max_length (`int`, *optional*): longest sample in tokens; longer ones are left out.
     """
 
     train: list[str]
     sources: dict[str, Source]
     trainer: dict[str, Any]
+    global_batch: int
     max_length: int | None = None
 
 
@@ -69,7 +71,7 @@ def read_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    _check_keys(path.name, values, required={"train", "sources", "trainer"}, allowed=_names(Recipe))
+    _check_keys(path.name, values, required={"train", "sources", "trainer", "global_batch"}, allowed=_names(Recipe))
     sources = {}
     for name, source in values["sources"].items():
         _check_keys(f"{path.name}, source {name}", source, required={"data", "weight"}, allowed=_names(Source))
