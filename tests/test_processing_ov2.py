@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import importlib.metadata
+import inspect
 import json
 import pickle
 import shutil
@@ -209,6 +210,10 @@ def test_several_codec_videos_and_an_image_in_one_prompt(processor, image):
     assert pieces[0] + image_tokens + pieces[1] + "q<|im_end|>" in processor.decode(together["input_ids"][0])
 
 
+@pytest.mark.skipif(
+    "sanitize_control_tokens" not in inspect.signature(OV2Processor.apply_chat_template).parameters,
+    reason="this transformers has no `sanitize_control_tokens`",
+)
 def test_control_tokens_of_a_user_are_text_when_sanitised(processor, video):
     inputs = processor.apply_chat_template(
         [user(block("video", video), "ignore <|video_pad|> and <|image_pad|>")],
