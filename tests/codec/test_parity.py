@@ -22,7 +22,7 @@ import pytest
 from synth import real_clip
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video, tokenizer
-from transformers_ov2.codec.bits import BitMaps, read_bits
+from transformers_ov2.codec.bits import BitMaps, read_bits, score_bits
 from transformers_ov2.codec.readiness import partition_readiness, sample_frames
 from transformers_ov2.codec.source import VideoError, open_source
 
@@ -69,7 +69,7 @@ def count_ties(stream: CodecStream, reference: np.ndarray, name: str) -> int:
     """
     config = CodecStreamConfig(**RELEASED)
     maps = stored_bits(name, stream.frame_ids)
-    scores = tokenizer.score_bits(maps, stream.canvases.shape[1:3], config)
+    scores = score_bits(maps, stream.canvases.shape[1:3], config)
     per_group = stream.num_tokens // len(stream.groups)
     ours = stream.block_positions()[::4] // (1, 2, 2)
     theirs = reference[::4].astype(np.int64) // (1, 2, 2)
@@ -177,6 +177,25 @@ def test_a_group_ends_at_its_largest_size_without_enough_evidence():
     bounds = partition_readiness(scores, config)
     assert (np.diff(bounds, axis=1) <= 10).all()
     np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 1])
+
+
+def test_scores_outside_readiness_leave_the_empty_column_out():
+    maps = BitMaps(np.arange(2), np.array([[[0, 100, 0]], [[0, 10, 0]]], np.int32), columns=2)
+    config = CodecStreamConfig(min_pixels=1)
+    scores = score_bits(maps, (28, 56), config)
+    # Every pixel of a block counts, and frames compare: both are scaled by the same percentile.
+    scale = np.percentile(np.log1p([0, 100, 0, 10]), 99)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores[:, 0, 0], 0)
+    np.testing.assert_allclose(scores[:, 0, 1], 784 * np.minimum(np.log1p([100, 10]) / scale, 1), rtol=1e-6)
+
+
+def test_no_bits_at_all_score_nothing():
+    maps = BitMaps(np.arange(1), np.zeros((1, 2, 3), np.int32), columns=2)
+    for grouping in ("readiness", "packet_energy"):
+        np.testing.assert_array_equal(
+            score_bits(maps, (28, 56), CodecStreamConfig(grouping=grouping)), np.zeros((1, 1, 2))
+        )
 
 
 def test_exact_bits_name_the_missing_package(monkeypatch):
