@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModel, AutoModelForImageTextToText
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Model, OV2VisionConfig, OV2VisionModel
 from transformers_ov2.modeling_ov2_vision import (
@@ -209,6 +209,32 @@ def test_other_decoders(tiny_config, tmp_path, text):
     inputs = image_inputs((1, 4, 4))
     with torch.no_grad():
         torch.testing.assert_close(reloaded.eval()(**inputs).logits, model(**inputs).logits)
+
+
+def test_load_balancing_loss_of_experts(tiny_config):
+    text = {
+        "model_type": "qwen3_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "output_router_logits": True,
+        "router_aux_loss_coef": 0.5,
+    }
+    model = OV2ForConditionalGeneration(tiny_config(text=text)).eval()
+    decoder = AutoModelForCausalLM.from_config(model.config.text_config).eval()
+    decoder.model.load_state_dict(model.model.language_model.state_dict())
+    decoder.lm_head.load_state_dict(model.lm_head.state_dict())
+    inputs = {"input_ids": torch.randint(5, 900, (2, 8)), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    inputs["attention_mask"][1, :3] = 0
+    inputs["labels"] = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
+    with torch.no_grad():
+        output, expected = model(**inputs), decoder(**inputs)
+        without = model(**inputs, output_router_logits=False)
+    assert expected.aux_loss > 0.5
+    torch.testing.assert_close(output.aux_loss, expected.aux_loss)
+    torch.testing.assert_close(output.loss, expected.loss)
+    torch.testing.assert_close(without.loss, expected.loss - 0.5 * expected.aux_loss)
+    assert without.aux_loss is None
 
 
 @pytest.mark.parametrize(("patch_size", "merge"), [(14, 3), (16, 2), (16, 3)])

@@ -25,6 +25,7 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     CausalLMOutputWithPast,
 )
+from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
 from transformers.processing_utils import Unpack
 from transformers.utils import (
     TransformersKwargs,
@@ -49,10 +50,14 @@ class OV2ModelOutputWithPast(BaseModelOutputWithPast):
         Merged image tokens, as they replaced the image placeholders.
     video_hidden_states (`torch.Tensor` of shape `(num_video_tokens, hidden_size)`, *optional*):
         Merged video tokens, as they replaced the video placeholders.
+    router_logits (`tuple[torch.Tensor, ...]`, *optional*, with `output_router_logits=True`):
+        Logits of the experts' routers, one tensor of shape `(batch_size * sequence_length, num_experts)` per layer of
+        a mixture-of-experts decoder.
     """
 
     image_hidden_states: torch.Tensor | None = None
     video_hidden_states: torch.Tensor | None = None
+    router_logits: tuple[torch.Tensor, ...] | None = None
 
 
 @auto_docstring(custom_intro="Base class for OV2 causal language model outputs.")
@@ -69,10 +74,18 @@ class OV2CausalLMOutputWithPast(CausalLMOutputWithPast):
         Merged image tokens, as they replaced the image placeholders.
     video_hidden_states (`torch.Tensor` of shape `(num_video_tokens, hidden_size)`, *optional*):
         Merged video tokens, as they replaced the video placeholders.
+    aux_loss (`torch.Tensor` of shape `(1,)`, *optional*, with `output_router_logits=True` and `labels`):
+        Load balancing loss of a mixture-of-experts decoder. `loss` contains it, weighted by its config's
+        `router_aux_loss_coef`.
+    router_logits (`tuple[torch.Tensor, ...]`, *optional*, with `output_router_logits=True`):
+        Logits of the experts' routers, one tensor of shape `(batch_size * sequence_length, num_experts)` per layer of
+        a mixture-of-experts decoder.
     """
 
     image_hidden_states: torch.Tensor | None = None
     video_hidden_states: torch.Tensor | None = None
+    aux_loss: torch.Tensor | None = None
+    router_logits: tuple[torch.Tensor, ...] | None = None
 
 
 @auto_docstring
@@ -282,6 +295,7 @@ class OV2Model(OV2PreTrainedModel):
             attentions=outputs.attentions,
             image_hidden_states=image_hidden_states,
             video_hidden_states=video_hidden_states,
+            router_logits=outputs.get("router_logits"),
         )
 
 
@@ -406,6 +420,13 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
             loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
             )
+        aux_loss = None
+        if labels is not None and outputs.router_logits is not None:
+            text_config = self.config.text_config
+            aux_loss = load_balancing_loss_func(
+                outputs.router_logits, text_config.num_experts, text_config.num_experts_per_tok, attention_mask
+            )
+            loss = loss + text_config.router_aux_loss_coef * aux_loss.to(loss.device)
         return OV2CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
@@ -414,6 +435,8 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
             video_hidden_states=outputs.video_hidden_states,
+            aux_loss=aux_loss,
+            router_logits=outputs.router_logits,
         )
 
 
