@@ -171,7 +171,7 @@ def choose_frames(table, bounds, limit: int, config) -> np.ndarray:
         np.searchsorted([np.minimum(lengths, r).sum() for r in range(1, lengths.max() + 1)], most, side="right")
     )
     reachable = references[depth < max(1, reach)]
-    runs = np.arange(len(reachable)) * (SPARSE_FACTOR * limit) // len(reachable)
+    runs = np.arange(len(reachable)) * (SPARSE_FACTOR * limit - 1) // len(reachable)
     runs[0] = -1  # the anchor is sure
     size = np.where(table.is_key[reachable], np.iinfo(np.int64).max, table.size[reachable])
     order = np.lexsort((reachable, -size, runs))

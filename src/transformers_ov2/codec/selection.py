@@ -62,7 +62,8 @@ def select_evidence(
         crowding_penalty (`float`): λ of the penalty, 0 for plain top-K.
         anchor (`int`, *optional*): frame shown whole already, from which no block is taken.
         bad (`np.ndarray` of shape `(num_frames,)`, bool, *optional*): frames no block may be taken from.
-        max_frames (`int`, *optional*): at most this many distinct frames, those with the strongest blocks.
+        max_frames (`int`, *optional*): at most this many distinct frames, those whose blocks are furthest above the
+            weakest that the budget would take.
 
     Returns:
         `np.ndarray` of shape `(k, 3)`, int64: (frame, block row, block column), sorted in that order.
@@ -70,19 +71,20 @@ def select_evidence(
     n, rows, cols = scores.shape
     flat = scores.reshape(n, rows * cols).astype(np.float64)
     allowed = _allowed_frames(n, anchor, bad)
-    if max_frames is not None and allowed.sum() > max_frames:
-        peak = np.where(allowed, flat.max(axis=1), -np.inf)
-        keep = np.argsort(-peak, kind="stable")[:max_frames]
-        allowed = np.isin(np.arange(n), keep) & allowed
     order = np.argsort(-flat, axis=1, kind="stable")
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(rows * cols), order.shape), axis=1)
     adjusted = flat / np.sqrt(1.0 + crowding_penalty * rank)
+    budget = min(budget, int(allowed.sum()) * rows * cols)
+    if budget and max_frames is not None and allowed.sum() > max_frames:
+        # What a frame has over the weakest block that would be taken: one strong block outweighs many average ones.
+        weakest = np.partition(adjusted[allowed], -budget, axis=None)[-budget]
+        value = np.where(allowed, np.maximum(adjusted - weakest, 0.0).sum(axis=1), -1.0)
+        allowed[np.argsort(-value, kind="stable")[max_frames:]] = False
+        budget = min(budget, max_frames * rows * cols)
     adjusted[~allowed] = -np.inf
-    adjusted = adjusted.ravel()
-    count = min(budget, int(allowed.sum()) * rows * cols)
     taken = np.zeros(adjusted.size, dtype=bool)
-    taken[np.argsort(-adjusted, kind="stable")[:count]] = True
+    taken[np.argsort(-adjusted.ravel(), kind="stable")[:budget]] = True
     return _positions(taken.reshape(n, rows, cols))
 
 

@@ -1,0 +1,65 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How much of a video its tokens alone tell: every frame rebuilt from the patches that were kept."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+# Grey levels of a patch before anything was shown there.
+UNSEEN = 0
+
+
+def rebuild_psnr(frames: Iterable[np.ndarray], positions: np.ndarray, patch: int = 14) -> float:
+    """PSNR of the rebuild in dB: each patch is pasted at its source time and place and held until the next one there.
+
+    Compare selections at equal numbers of language model tokens, timestamps included.
+
+    Args:
+        frames (iterable of uint8 `np.ndarray` of shape `(height, width, 3)`): every frame of the video, in
+        presentation
+            order, at canvas size. Consumed one at a time, so memory does not grow with the video.
+        positions (`np.ndarray` of shape `(num_patches, 3)`, int64): (source frame, patch row, patch column) of the
+            patches that were kept, in any order; −1 where a canvas is padded.
+        patch (`int`): side of a patch in pixels.
+
+    Returns:
+        `float`: 10 · log10(255² / mean squared error over all frames, pixels and channels); `inf` for a perfect
+        rebuild.
+
+    Raises:
+        `ValueError`: a position lies outside the video.
+    """
+    positions = np.asarray(positions).reshape(-1, 3)
+    positions = positions[positions[:, 0] >= 0]
+    positions = positions[np.argsort(positions[:, 0], kind="stable")]
+    state, squares, values, at = None, 0.0, 0, 0
+    for index, frame in enumerate(frames):
+        if state is None:
+            rows, cols = frame.shape[0] // patch, frame.shape[1] // patch
+            if len(positions) and (positions[:, 1].max() >= rows or positions[:, 2].max() >= cols):
+                raise ValueError(f"a patch lies outside the {rows} x {cols} patches of a frame")
+            state = np.full_like(frame, UNSEEN)
+        shown = np.zeros((rows, cols), dtype=bool)
+        end = np.searchsorted(positions[:, 0], index, side="right")
+        shown[positions[at:end, 1], positions[at:end, 2]] = True
+        at = end
+        np.copyto(state, frame, where=np.kron(shown, np.ones((patch, patch), dtype=bool))[:, :, None])
+        error = frame.astype(np.int32) - state
+        squares += float((error * error).sum())
+        values += error.size
+    if at < len(positions):
+        raise ValueError(f"a patch comes from frame {positions[-1, 0]}, but the video ends before it")
+    return float(10 * np.log10(255.0**2 * values / squares)) if squares else float("inf")

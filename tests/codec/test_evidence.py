@@ -1,0 +1,246 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import io
+
+import numpy as np
+import pytest
+from synth import make_clip, real_clip
+
+from transformers_ov2.codec.config import CodecStreamConfig
+from transformers_ov2.codec.decoding import DecodedFrame, decode_frames
+from transformers_ov2.codec.evidence import block_features, error_weights, is_bad_frame, score_blocks
+from transformers_ov2.codec.packets import read_packets
+from transformers_ov2.codec.source import open_source
+
+
+CONFIG = CodecStreamConfig()
+SIZE = (168, 224)
+GRID = (12, 16)
+
+
+def texture(height=SIZE[0], width=SIZE[1], seed=0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    image = 120.0
+    for cell, strength in ((32, 25), (8, 12), (2, 6)):
+        noise = rng.normal(scale=strength, size=(-(-height // cell), -(-width // cell), 3))
+        image = image + np.kron(noise, np.ones((cell, cell, 1)))[:height, :width]
+    return image.clip(20, 235)
+
+
+def score(frames, fps=25.0):
+    """Scores of decoded frames (no packets, no vectors)."""
+    frames = [np.asarray(frame).clip(0, 255).round().astype(np.uint8) for frame in frames]
+    table = read_packets(open_source(np.stack(frames), fps=fps))
+    decoded = [DecodedFrame(index, frame, None, "") for index, frame in enumerate(frames)]
+    return score_blocks(decoded, table, GRID, CONFIG, SIZE)
+
+
+def score_file(data, indices=None):
+    source = open_source(data)
+    table = read_packets(source)
+    indices = np.arange(table.num_frames) if indices is None else indices
+    frames = list(decode_frames(source, table, indices, size=SIZE, side_data=True))
+    return score_blocks(frames, table, GRID, CONFIG, (source.height, source.width)), table, frames
+
+
+def with_square(frame, row, col, colour=(250, 30, 30)):
+    frame = frame.copy()
+    frame[28 * row : 28 * row + 28, 28 * col : 28 * col + 28] = colour
+    return frame
+
+
+def strongest(scores):
+    return tuple(int(i) for i in np.unravel_index(scores.argmax(), scores.shape))
+
+
+def test_scores_have_one_value_per_block_and_none_for_the_first_frame():
+    found = score([texture(seed=i) for i in range(4)])
+    assert found.scores.shape == found.surprise.shape == found.bits.shape == (4, 6, 8)
+    assert found.scores.dtype == found.surprise.dtype == np.float32
+    assert not found.scores[0].any() and found.scores[1:].min() > 0
+    assert found.signal_source == "pixels" and not found.bits.any()
+
+
+def test_a_change_scores_where_it_happens():
+    frames = [texture()] * 10
+    frames[6] = with_square(frames[6], 2, 5)
+    assert strongest(score(frames).scores)[1:] == (2, 5)
+
+
+@pytest.mark.parametrize("disturbance", ["none", "pan", "noise", "fade"])
+def test_an_event_surprises_once_whatever_else_moves(disturbance):
+    rng = np.random.default_rng(0)
+    wide = texture(width=SIZE[1] + 120)
+    frames = []
+    for t in range(40):
+        frame = wide[:, 2 * t :][:, : SIZE[1]] if disturbance == "pan" else wide[:, : SIZE[1]]
+        if 20 <= t < 26:
+            frame = with_square(frame, 3, 4)
+        if disturbance == "noise":
+            frame = frame + rng.normal(scale=6, size=frame.shape)
+        if disturbance == "fade":
+            frame = frame * (1 - 0.01 * t)
+        frames.append(frame)
+    found = score(frames)
+    assert strongest(found.surprise) == strongest(found.scores) == (20, 3, 4)
+    # The end of the event uncovers what was there half a second before.
+    surprised = np.unique(np.argwhere(found.surprise > 0)[:, 0])
+    assert 26 not in surprised
+
+
+def test_a_cut_scores_everywhere_but_nothing_stands_out():
+    found = score([texture(seed=0)] * 5 + [texture(seed=1)] * 5)
+    assert (found.scores[5] > found.scores[6].max()).all()
+    assert (found.surprise[5] > 0).mean() < 0.05
+
+
+def test_noise_of_a_still_scene_does_not_compete_with_a_change():
+    rng = np.random.default_rng(0)
+    frames = [texture() + rng.normal(scale=2, size=(*SIZE, 3)) for _ in range(12)]
+    frames[8] = with_square(frames[8], 1, 1)
+    scores = score(frames).scores
+    others = scores.copy()
+    others[8:10] = 0
+    assert scores[8, 1, 1] > 5 * others.max()
+
+
+def test_colour_alone_counts():
+    # Equal luma: 0.299 R + 0.587 G + 0.114 B.
+    grey, red = np.full((*SIZE, 3), 100.0), [184.0, 57.2, 100.0]
+    frames = [grey + texture(seed=3) * 0.1] * 8
+    frames[5] = with_square(frames[5], 4, 2, red)
+    assert strongest(score(frames).scores)[1:] == (4, 2)
+
+
+def moving_square(n=24, step=3):
+    return np.stack([with_square_at(texture(), 20 + step * t) for t in range(n)]).round().astype(np.uint8)
+
+
+def with_square_at(frame, x):
+    frame = frame.copy()
+    frame[60:110, x : x + 50] = texture(seed=9)[60:110, 60:110] + 40
+    return frame.clip(0, 255)
+
+
+@pytest.mark.parametrize(
+    "codec, container, source",
+    [("libx264", "mp4", "motion+residual"), ("mpeg4", "mp4", "motion+residual"), ("libx265", "mp4", "residual")],
+)
+def test_signal_source_says_what_was_used(codec, container, source):
+    data = make_clip(io.BytesIO(), moving_square(), codec, container).getvalue()
+    found, table, _ = score_file(data)
+    assert found.signal_source == source
+    assert found.scores[1:].max() > 0
+    # Bits are estimated for predicted pictures, and add up to what their packets hold.
+    predicted = np.flatnonzero(~table.is_key)
+    totals = found.bits[predicted].sum(axis=(1, 2))
+    assert (totals >= 0.99 * 8 * table.size[predicted]).all()
+    assert not found.bits[table.is_key].any()
+
+
+def test_motion_energy_ignores_the_camera():
+    wide = texture(width=SIZE[1] + 200, seed=4)
+    frames = np.stack([wide[:, 4 * t :][:, : SIZE[1]] for t in range(16)])
+    for t in range(16):
+        frames[t, 60:110, 150 - 5 * t : 200 - 5 * t] = texture(seed=9)[60:110, 60:110]  # against the camera
+    data = make_clip(io.BytesIO(), frames.round().astype(np.uint8), "libx264", "mp4", options={"bf": "0"}).getvalue()
+    found, _, _ = score_file(data)
+    for t in range(4, 16):
+        rows, cols = slice(2, 4), slice((150 - 5 * t) // 28, (200 - 5 * t) // 28 + 1)
+        inside = found.scores[t, rows, cols].mean()
+        outside = found.scores[t].copy()
+        outside[1:5, max(0, cols.start - 1) : cols.stop + 1] = np.nan
+        assert inside > np.nanmean(outside)
+
+
+def test_vectors_of_sparse_frames_need_no_reference_in_the_list():
+    data = make_clip(io.BytesIO(), moving_square(40), "libx264", "mp4").getvalue()
+    found, _, _ = score_file(data, np.array([0, 11, 23, 38]))
+    assert found.signal_source == "motion+residual" and np.isfinite(found.scores).all()
+
+
+def test_scores_do_not_depend_on_the_run():
+    first = score_file(real_clip("carphone_pristine").read_bytes())[0]
+    second = score_file(real_clip("carphone_pristine").read_bytes())[0]
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+@pytest.mark.parametrize("patch, merge", [(14, 2), (16, 2), (14, 3), (15, 2), (15, 3), (7, 1)])
+def test_any_patch_and_merge(patch, merge):
+    side = patch * merge
+    size, grid = (side * 3, side * 4), (3 * merge, 4 * merge)
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for _ in range(3)]
+    table = read_packets(open_source(np.stack(frames)))
+    decoded = [DecodedFrame(index, frame, None, "") for index, frame in enumerate(frames)]
+    found = score_blocks(decoded, table, grid, CodecStreamConfig(patch=patch, merge=merge), size)
+    assert found.scores.shape == (3, 3, 4) and np.isfinite(found.scores).all()
+    assert block_features(frames, grid, merge).shape[:3] == (3, 3, 4)
+
+
+def test_features_measure_squared_pixel_differences():
+    a, b = np.zeros((2, *SIZE, 3), dtype=np.uint8)
+    b[28:56, 56:84] = (3, 4, 12)
+    features = block_features([a, b], GRID)
+    error = ((features[1] - features[0]) ** 2).sum(axis=2)
+    assert error[1, 2] == pytest.approx(28 * 28 * 169)
+    assert error.sum() == pytest.approx(error[1, 2])
+
+
+def test_weights_are_large_for_few_and_small_for_many():
+    surprise = np.zeros((10, 6, 8), dtype=np.float32)
+    surprise[3, 2, 2] = 10
+    assert error_weights(surprise)[3, 2, 2] > 100 and error_weights(surprise)[0, 0, 0] == 1
+    assert error_weights(np.full((10, 6, 8), 10, dtype=np.float32)).max() < 3
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((*SIZE, 3)),
+        np.full((*SIZE, 3), 7),
+        np.full((*SIZE, 3), 255),
+        np.full((*SIZE, 3), (10, 90, 200)),
+        np.full((*SIZE, 3), (0, 135, 0)),  # a lost picture: zeros in YUV
+        np.where(np.arange(SIZE[0])[:, None, None] < 80, (20, 220, 30), texture()),
+    ],
+)
+def test_black_solid_and_green_frames_are_bad(frame):
+    assert is_bad_frame(frame.astype(np.uint8))
+
+
+def test_real_frames_are_good():
+    source = open_source(real_clip("bikes"))
+    table = read_packets(source)
+    for frame in decode_frames(source, table, np.arange(0, 250, 25), size=SIZE):
+        assert not is_bad_frame(frame.image)
+    assert not is_bad_frame(texture().astype(np.uint8))
+
+
+def test_the_shortcut_for_varied_frames_changes_no_verdict():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        base = rng.integers(0, 256, 3)
+        frame = (base + rng.normal(scale=rng.choice([0, 2, 5, 12, 30]), size=(56, 56, 3))).clip(0, 255)
+        if rng.random() < 0.5:
+            frame[: rng.integers(0, 56)] = (rng.integers(0, 100), rng.integers(170, 256), rng.integers(0, 100))
+        frame = frame.astype(np.uint8)
+        pixels = frame.reshape(-1, 3).astype(np.float64)
+        luma = pixels @ [0.299, 0.587, 0.114]
+        mean, std = pixels.mean(axis=0), pixels.std(axis=0)
+        black = luma.mean() <= 8 and luma.std() <= 6
+        solid = luma.std() <= 4 and (std <= 4).all() and (np.ptp(pixels, axis=0) <= 12).all()
+        green = ((pixels[:, 1] >= 180) & (pixels[:, 0] <= 90) & (pixels[:, 2] <= 90)).mean() >= 0.35
+        lost = mean[1] > 120 and mean[1] - max(mean[0], mean[2]) > 80 and std[1] < 50
+        assert is_bad_frame(frame) == (black or solid or green or lost)
