@@ -19,8 +19,7 @@ Tokenizes the samples of a data set once, so that training reads codec streams i
         --data clips/captions.jsonl --cache /fast/streams --output clips/tokenized --num-proc 16
 
 May be stopped and started again: what is in the cache is not made again. `OUTPUT` is a data set with the length of
-every sample in tokens (`datasets.load_from_disk`). `sft_lora.py --cache` and `train_stages.py --cache` read the streams
-that they find.
+every sample in tokens (`datasets.load_from_disk`). `--cache` of `sft_lora.py` and `train_stages.py` takes the streams.
 
 Needs `pip install "transformers-ov2[train]"`.
 """
