@@ -38,6 +38,7 @@ from trl import SFTConfig, SFTTrainer
 
 import transformers_ov2  # noqa: F401  registers OV2 with the AutoClasses
 from transformers_ov2.training import (
+    QUANTIZATION_SKIP_MODULES,
     BadSampleCallback,
     CodecStreamCache,
     OV2DataCollator,
@@ -91,8 +92,7 @@ def load_model(name: str, qlora: bool) -> torch.nn.Module:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=torch.bfloat16,
-            # Replaces the default list, so the head must be named as well.
-            llm_int8_skip_modules=["visual", "lm_head"],
+            llm_int8_skip_modules=QUANTIZATION_SKIP_MODULES,
         )
         options["device_map"] = {"": PartialState().local_process_index}
     return AutoModelForImageTextToText.from_pretrained(name, **options)

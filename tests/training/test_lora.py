@@ -14,10 +14,18 @@
 import pytest
 import torch
 from peft import AutoPeftModel, PeftModel, get_peft_model
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 import transformers_ov2  # noqa: F401
-from transformers_ov2.training import OV2DataCollator, lora_config, set_trainable, to_sft_dataset, trainable_table
+from transformers_ov2.training import (
+    QUANTIZATION_SKIP_MODULES,
+    OV2DataCollator,
+    lora_config,
+    set_trainable,
+    to_sft_dataset,
+    trainable_table,
+)
 from transformers_ov2.training.lora import RECIPES, part_of
 
 
@@ -120,6 +128,31 @@ def test_parts_are_trained(model, parts):
 def test_unknown_parts_are_refused(model, parts):
     with pytest.raises(ValueError, match="`parts` must name"):
         set_trainable(model, parts)
+
+
+def test_quantization_leaves_the_vision_tower_and_the_head_alone(model):
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    quantized = {name for name in names if should_convert_module(name, QUANTIZATION_SKIP_MODULES)}
+    assert quantized == {name for name in names if "language_model" in name}
+
+
+def test_qlora(checkpoint, batch):
+    pytest.importorskip("bitsandbytes")
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=QUANTIZATION_SKIP_MODULES,
+    )
+    model = AutoModelForImageTextToText.from_pretrained(
+        checkpoint, quantization_config=quantization, dtype=torch.bfloat16, device_map={"": "cpu"}
+    )
+    kinds = {part_of(name): module.weight.dtype for name, module in model.named_modules() if name.endswith("_proj")}
+    assert kinds == {"language_model": torch.uint8}
+    assert model.model.visual.encoder.layers[0].mlp.fc1.weight.dtype == torch.bfloat16
+    peft_model = get_peft_model(model, lora_config("language_model+merger"))
+    peft_model(**batch).loss.backward()
+    assert all(p.grad is not None for p in peft_model.parameters() if p.requires_grad)
 
 
 def test_table_of_trained_parameters(model):

@@ -283,6 +283,34 @@ def test_trl_refuses_adapters_on_the_head(model, processor, mixed_rows, tmp_path
         )
 
 
+@pytest.mark.parametrize("options", [{"padding_free": True}, {"packing": True, "max_length": 256}])
+def test_text_alone_may_be_packed(checkpoint, options, tmp_path):
+    """Samples of one row of tokens do not see each other: the loss is that of padded samples."""
+    texts = ("Hi.", "fine, thank you very much", "a square", "one of several squares")
+    dataset = to_sft_dataset([answer_row("text", "Hello", text) for text in texts]).remove_columns("images")
+
+    def first_loss(**kwargs):
+        args = sft_config(tmp_path, max_steps=1, per_device_train_batch_size=4, assistant_only_loss=True, **kwargs)
+        trainer = SFTTrainer(str(checkpoint), args, train_dataset=dataset)
+        trainer.train()
+        return losses(trainer)[0]
+
+    assert first_loss(**options) == pytest.approx(first_loss(), abs=1e-4)
+
+
+def test_videos_from_archives_are_read_from_memory(model, processor, media, tmp_path):
+    """As WebDataset gives them."""
+    row = {"video": (media / "0.mp4").read_bytes(), "caption": "x"}
+    dataset = to_sft_dataset(IterableDataset.from_generator(lambda: iter([row] * 4)))
+    trainer = SFTTrainer(model, sft_config(tmp_path), train_dataset=dataset, processing_class=processor)
+    names = spy(trainer)
+    trainer.train()
+    assert names >= VIDEO_INPUTS
+    path_row = to_sft_dataset([{"video": str(media / "0.mp4"), "caption": "x"}])[0]
+    collator = OV2DataCollator(processor)
+    torch.testing.assert_close(collator([next(iter(dataset))]), collator([path_row]), rtol=0, atol=0)
+
+
 # Preferences and rewards
 
 

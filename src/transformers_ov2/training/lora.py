@@ -23,6 +23,8 @@ from ..auto import LORA_TARGET_MODULES
 
 # The linear layers of the vision tower's blocks; the merger is small and trained whole.
 VISION_TARGET_MODULES = r".*visual\.encoder.*\.(qkv|proj|fc1|fc2)"
+# For `BitsAndBytesConfig(llm_int8_skip_modules=...)`, which matches names from their start and replaces the defaults.
+QUANTIZATION_SKIP_MODULES = ["model.visual", "lm_head"]
 RECIPES = ("language_model", "language_model+merger", "all")
 # Parts of the model in the order of the data, by their prefix (without that of wrappers).
 PARTS = {
