@@ -35,7 +35,8 @@ def real_clip(name: str) -> Path:
 
 
 def moving_frames(n: int, height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:
-    """A textured background that pans by two pixels a frame, a bright square that moves against it, a little noise; uint8 [n, H, W, 3]."""
+    """A textured background that pans by two pixels a frame, a bright square that moves against it, a little noise;
+    uint8 [n, H, W, 3]."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(40, 200, (height // 8 + 2, (width + 2 * n) // 8 + 2, 3))
     background = np.kron(coarse, np.ones((8, 8, 1), np.int64))
@@ -83,7 +84,8 @@ def make_clip(
         if rotation:
             stream.set_display_rotation(-rotation)
         for index, image in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
+            # libswscale's own threads (the default) have been seen to hang on a loaded machine.
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt, threads=1)
             frame.pts = index if pts is None else pts[index]
             frame.time_base = time_base
             container.mux(stream.encode(frame))
@@ -106,4 +108,4 @@ def plain_decode(file: str | Path | bytes) -> list[av.VideoFrame]:
 
 def plain_images(file: str | Path | bytes) -> list[np.ndarray]:
     """The frames of `plain_decode` as uint8 [H, W, 3]."""
-    return [frame.to_ndarray(format="rgb24") for frame in plain_decode(file)]
+    return [frame.to_ndarray(format="rgb24", threads=1) for frame in plain_decode(file)]

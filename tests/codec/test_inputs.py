@@ -11,7 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Every kind of file that must work, against PyAV's own sequential decode, and every kind that must fail with `VideoError`."""
+"""Every kind of file that must work, against PyAV's own sequential decode, and every kind that must fail with
+`VideoError`."""
 
 import io
 import warnings
@@ -90,7 +91,8 @@ FORMATS = {
 
 
 def check(video, images, rng_seed=0, **kwargs):
-    """The whole clip and random selections of it decode to `images`, with one thread and with several, with and without seeking."""
+    """The whole clip and random selections of it decode to `images`, with one thread and with several, with and
+    without seeking."""
     source = open_source(video, **kwargs)
     table = read_packets(source)
     assert table.num_frames == len(images)
@@ -121,7 +123,7 @@ def test_format_decodes_as_pyav_does(name, jumps):
     plain = plain_decode(video)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        source, table = check(video, [frame.to_ndarray(format="rgb24") for frame in plain])
+        source, table = check(video, [frame.to_ndarray(format="rgb24", threads=1) for frame in plain])
     assert table.pts.tolist() == [frame.pts for frame in plain]
     np.testing.assert_allclose(np.diff(table.seconds), 1 / 25, atol=0.0011)
     assert table.fps == pytest.approx(25, rel=1e-3)
@@ -130,7 +132,8 @@ def test_format_decodes_as_pyav_does(name, jumps):
 
 @pytest.mark.parametrize("fmt", ["avi", "h264", "hevc"])
 def test_order_without_presentation_times(fmt):
-    """H.264 in AVI has decoding times only and raw streams have none: the order is the decoder's, the times run evenly."""
+    """H.264 in AVI has decoding times only and raw streams have none: the order is the decoder's, the times run
+    evenly."""
     if fmt == "hevc":
         video = clip_bytes(NUM_FRAMES, "libx265", fmt, options={"x265-params": "keyint=12:log-level=none"})
     else:
@@ -223,7 +226,7 @@ def test_best_of_several_video_streams():
         clips = [moving_frames(20, *size, seed=i) for i, size in enumerate(sizes)]
         for index in range(20):
             for stream, clip in zip(streams, clips):
-                frame = av.VideoFrame.from_ndarray(clip[index]).reformat(format="yuv420p")
+                frame = av.VideoFrame.from_ndarray(clip[index]).reformat(format="yuv420p", threads=1)
                 frame.pts, frame.time_base = index, Fraction(1, 25)
                 container.mux(stream.encode(frame))
         for stream in streams:
@@ -310,7 +313,8 @@ def test_truncated_file(fmt, share, tmp_path):
             return
         table = read_packets(source)
         frames = list(decode_frames(source, table, range(table.num_frames)))
-    # The packet at the cut and, in transport streams, the one before may be damaged; pictures predicted from them are, too.
+    # The packet at the cut and, in transport streams, the one before may be damaged; pictures predicted from them
+    # are, too.
     assert whole - 2 <= table.num_frames <= whole + 1
     images = plain_images(video)
     good = sum(np.array_equal(frame.image, images[frame.index]) for frame in frames)

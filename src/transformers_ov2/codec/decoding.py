@@ -13,8 +13,9 @@
 # limitations under the License.
 """Frame indices → decoded frames and their side data, decoding no more than it takes.
 
-A job is a range of packets from a random access point to the last packet that a wanted frame needs. Jobs run in parallel, each worker in a
-container of its own, so that results do not depend on the number of threads: FFmpeg's frame threading, in contrast, corrupts motion vectors.
+A job is a range of packets from a random access point to the last packet that a wanted frame needs. Jobs run in
+parallel, each worker in a container of its own, so that results do not depend on the number of threads: FFmpeg's
+frame threading, in contrast, corrupts motion vectors.
 """
 
 import collections
@@ -38,7 +39,12 @@ from .source import VideoError, VideoSource
 _BUFFER_BYTES = 2**27
 # A gap up to this many bytes is read through rather than sought over.
 _SKIP_BYTES = 2**20
+# Ranges that touch are joined up to this many packets: each range drains the decoder once.
 _MIN_JOB_PACKETS = 16
+# Frames kept back to bring output into the order of timestamps that contradict it.
+_HELD_FRAMES = 16
+# The colour spaces (AVColorSpace) that libswscale converts.
+_COLORSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
 _PICTURE_TYPES = {1: "I", 2: "P", 3: "B"}
 # Exact arithmetic, the same on every machine.
 _AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -67,14 +73,16 @@ class DecodedFrame:
     Attributes:
         index (`int`): presentation index in the packet table.
         image (uint8 `[height, width, 3]`, *optional*): RGB, at `size` when one was asked for.
-        luma (uint8 `[height, width]`, *optional*): the Y plane at native size, as coded (limited or full range); pictures of more than
-            8 bits are cut to their upper 8. It may be a read-only view into the decoder's buffer.
+        luma (uint8 `[height, width]`, *optional*): the Y plane at native size, as coded (limited or full range);
+            pictures of more than 8 bits are cut to their upper 8, RGB ones are converted (BT.601, full range). It
+            may be a read-only view into the decoder's buffer.
         pict_type (`str`): `"I"`, `"P"`, `"B"` or `""`.
-        motion_vectors (structured array `[num_vectors]` of `MOTION_VECTOR_DTYPE`, *optional*): FFmpeg's `AVMotionVector`: block centre
-            `dst_x`, `dst_y` and size `w`, `h` in pixels; the block is predicted from `src_x`, `src_y` = dst + motion / motion_scale.
-            `source` is negative for a past reference and positive for a future one, not which one. None without vectors (intra
-            pictures, codecs that export none).
-        qp (int32 `[ceil(height / 16), ceil(width / 16)]`, *optional*): quantiser of each macroblock (H.264, MPEG-4, VP9).
+        motion_vectors (structured array `[num_vectors]` of `MOTION_VECTOR_DTYPE`, *optional*): FFmpeg's
+            `AVMotionVector`: block centre `dst_x`, `dst_y` and size `w`, `h` in pixels; the block is predicted from
+            `src_x`, `src_y` = dst + motion / motion_scale. `source` is negative for a past reference and positive
+            for a future one, not which one. None without vectors (intra pictures, codecs that export none).
+        qp (int32 `[ceil(height / 16), ceil(width / 16)]`, *optional*): quantiser of each macroblock (H.264, MPEG-4,
+            VP9).
     """
 
     index: int
@@ -116,15 +124,17 @@ def decode_frames(
 ) -> Iterator[DecodedFrame]:
     """Decodes the frames at `indices`, in ascending order, each once.
 
-    Only the groups of pictures that hold a wanted frame are read, from their key frame to the last packet needed; non-reference pictures
-    that nobody wants never reach the decoder. Frames are bit-equal to those of a plain sequential decode, for any `num_threads`.
-    Memory holds a few frames per thread, whatever the length of the video. The cheapest call for evidence is
-    `image=False, luma=True, side_data=True`: no colour conversion takes place and `luma` is not copied.
+    Only the groups of pictures that hold a wanted frame are read, from their key frame to the last packet needed;
+    non-reference pictures that nobody wants never reach the decoder. Frames are bit-equal to those of a plain
+    sequential decode, for any `num_threads`. Memory holds a few frames per thread, whatever the length of the video.
+    The cheapest call for evidence is `image=False, luma=True, side_data=True`: no colour conversion takes place and
+    `luma` is not copied.
 
     Args:
         source (`VideoSource`), table (`PacketTable`): a source and its own packet table.
         indices (int `[num_wanted]`): presentation indices into `table`; order and repetitions do not matter.
-        size (`tuple[int, int]`, *optional*): height and width of `image` in display orientation. Native when not given.
+        size (`tuple[int, int]`, *optional*): height and width of `image` in display orientation. Native when not
+            given.
         resize (`str`): `"area"`, the only way: area interpolation where both sides shrink, bilinear otherwise.
         side_data (`bool`): export motion vectors and block quantisers.
         image (`bool`): make RGB images.
@@ -137,12 +147,17 @@ def decode_frames(
     Raises:
         VideoError: the source cannot be opened any more.
         IndexError: an index is out of range.
+        ValueError: a bad `size`, `resize` or `num_threads`.
 
     Warns:
         UserWarning: frames could not be decoded (damaged or truncated file); those are left out.
     """
     if resize not in ("area", None):
         raise ValueError(f"resize must be 'area', got {resize!r}.")
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"size must be a height and a width in pixels, got {size}.")
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1, got {num_threads}.")
     indices = np.unique(np.asarray(indices, dtype=np.int64))
     if len(indices) and not 0 <= indices[0] <= indices[-1] < table.num_frames:
         raise IndexError(
@@ -173,7 +188,8 @@ def _decode(
         yield frame
     if done < len(indices):
         warnings.warn(
-            f"{source.name}: {len(indices) - done} of {len(indices)} frames could not be decoded (damaged or truncated file).",
+            f"{source.name}: {len(indices) - done} of {len(indices)} frames could not be decoded "
+            "(damaged or truncated file).",
             stacklevel=3,
         )
 
@@ -190,7 +206,6 @@ def _plan(table: PacketTable, indices: np.ndarray) -> list[_Job]:
     slots = np.where((indices < entry_frames[slots]) & (slots > 0), slots - 1, slots)
     jobs: list[_Job] = []
     for first, number, index in zip(entries[slots].tolist(), numbers.tolist(), indices.tolist()):
-        # Neighbouring ranges are joined while they are short: each job drains the decoder once.
         if (
             not jobs
             or first > jobs[-1].last + 1
@@ -214,8 +229,8 @@ class _LostPositionError(Exception):
 class _Reader:
     """A container of its own, giving numbered packets from any random access point on.
 
-    It seeks where the container can and checks where it lands: timestamps and sizes must be those of the packet table. Where that fails it
-    reads from the start, which is always right.
+    It seeks where the container can and checks where it lands: timestamps and sizes must be those of the packet
+    table. Where that fails it reads from the start, which is always right.
     """
 
     def __init__(self, source: VideoSource, packets: PacketSequence, side_data: bool):
@@ -236,6 +251,7 @@ class _Reader:
         if self.side_data:
             self.decoder.options |= {"export_side_data": "mvs+venc_params"}
         self.next = 0  # number of the packet that `_read` returns
+        self.sought = False
         self._pending: av.Packet | None = None
         self._packets = self._demux()
 
@@ -273,12 +289,14 @@ class _Reader:
         before = np.flatnonzero(self.packets.is_entry[:first])[-1:]
         targets = [self.packets.pts[first], self.packets.dts[first], *self.packets.dts[before]]
         for target in dict.fromkeys(int(target) for target in targets if target != NO_TIMESTAMP):
+            self.sought = True
             try:
                 self.container.seek(target, stream=self.stream)
             except av.FFmpegError:
                 continue
             self._packets = self._demux()
-            # The first packets after a seek may be incomplete (MPEG-TS); the first one that is known tells the position.
+            # The first packets after a seek may be incomplete (MPEG-TS); the first one that is known tells the
+            # position.
             for packet in itertools.islice(self._packets, 32):
                 number = self._number(packet)
                 if number is not None:
@@ -298,15 +316,31 @@ class _Reader:
         return int(numbers[0]) if len(numbers) == 1 else None
 
     def frames(self, job: _Job) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yields (frame index, frame) for the wanted frames of a job, in the order of output."""
+        """Yields (frame index, frame) for the wanted frames of a job, in ascending order."""
+        expected = collections.deque(sorted(job.wanted.values()))
+        held: dict[int, av.VideoFrame] = {}
+        for index, frame in self._output(job):
+            if not expected or index < expected[0]:
+                continue  # came later than `_HELD_FRAMES` frames after it
+            # Decoders output in order of presentation; where timestamps say otherwise, or a frame is lost, later
+            # ones wait a little.
+            held[index] = frame
+            while expected and (expected[0] in held or len(held) > _HELD_FRAMES):
+                index = expected.popleft()
+                if index in held:
+                    yield index, held.pop(index)
+        yield from sorted(held.items())
+
+    def _output(self, job: _Job) -> Iterator[tuple[int, av.VideoFrame]]:
         wanted = dict(job.wanted)
-        try:
-            yield from self._frames(job, wanted)
-        except _LostPositionError:
-            if not self.seekable:
-                raise VideoError(f"{self.source.name}: changed while it was read.") from None
-            self.give_up_seeking()
-            yield from self._frames(job, wanted)
+        while True:
+            try:
+                yield from self._frames(job, wanted)
+                return
+            except _LostPositionError:
+                if not self.sought:
+                    raise VideoError(f"{self.source.name}: does not match its packet table; was it changed?") from None
+                self.give_up_seeking()
 
     def _frames(self, job: _Job, wanted: dict[int, int]) -> Iterator[tuple[int, av.VideoFrame]]:
         self.start(job.first)
@@ -317,8 +351,8 @@ class _Reader:
                 break
             # Packets that show nothing are never dropped: they may hold the second field of a frame.
             if number in wanted or self.packets.is_reference[number] or self.packets.frame[number] < 0:
-                # The packet's number travels through the decoder in place of its timestamp, so that frames and packets pair up
-                # even where timestamps are missing or repeated.
+                # The packet's number travels through the decoder in place of its timestamp, so that frames and
+                # packets pair up even where timestamps are missing or repeated.
                 packet.pts = packet.dts = number
                 yield from self._pick(packet, wanted)
         if wanted:
@@ -346,8 +380,8 @@ def _decode_jobs(
 
 
 class _Pool:
-    """Workers that decode jobs ahead of the consumer. Each job has a buffer of limited length, and only the next few jobs may start, so
-    memory is bounded; frames come out in the order of jobs, whichever worker is faster."""
+    """Workers that decode jobs ahead of the consumer. Each job has a buffer of limited length, and only the next few
+    jobs may start, so memory is bounded; frames come out in the order of jobs, whichever worker is faster."""
 
     def __init__(self, source: VideoSource, table: PacketTable, jobs: list[_Job], request: _Request, num_threads: int):
         self.source, self.table, self.jobs, self.request = source, table, jobs, request
@@ -363,7 +397,10 @@ class _Pool:
         self.started = self.head = 0
         self.error: BaseException | None = None
         self.stopped = False
-        self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(num_threads, len(jobs)))]
+        self.threads = [
+            threading.Thread(target=self._work, name="decode_frames", daemon=True)
+            for _ in range(min(num_threads, len(jobs)))
+        ]
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         for thread in self.threads:
@@ -444,6 +481,8 @@ class _Converter:
 
     def __call__(self, index: int, frame: av.VideoFrame) -> DecodedFrame:
         request = self.request
+        if frame.colorspace not in _COLORSPACES:
+            frame.colorspace = 2  # a reserved or damaged tag: read as an untagged picture
         out = DecodedFrame(index, None, None, _PICTURE_TYPES.get(frame.pict_type, ""))
         if request.image:
             out.image = self._turn(self._image(frame))
@@ -455,30 +494,26 @@ class _Converter:
             if vectors is not None and len(vectors):
                 out.motion_vectors = self._turn_vectors(_motion_vectors(vectors), frame.width, frame.height)
             params = side_data.get(SideDataType.VIDEO_ENC_PARAMS)
-            if params is not None and params.nb_blocks:
+            if params is not None:
                 out.qp = self._turn(_qp_map(params, frame.width, frame.height))
         return out
 
     def from_array(self, index: int, array: np.ndarray) -> DecodedFrame:
         """A decoded frame of a source of frames."""
         out = DecodedFrame(index, None, None, "")
+        array = np.ascontiguousarray(array)
         if self.request.image:
-            out.image = (
-                array
-                if self.request.size is None
-                else self._image(av.VideoFrame.from_ndarray(np.ascontiguousarray(array)))
-            )
+            out.image = array if self.request.size is None else self._image(av.VideoFrame.from_ndarray(array))
         if self.request.luma:
-            # BT.601 weights in 1/256, full range.
-            out.luma = (array @ np.array([77, 150, 29], np.uint16) >> 8).astype(np.uint8)
+            out.luma = _luma_of_rgb(array)
         return out
 
     def _image(self, frame: av.VideoFrame) -> np.ndarray:
         rgb = self.to_rgb.reformat(frame, format="rgb24", threads=1)
         if (rgb.width, rgb.height) == self.target:
             return rgb.to_ndarray()
-        # libswscale resizes RGB by way of YUV, which is off by several steps. Posing as the planes of a 4:4:4 picture, each channel
-        # is resized by itself, right to the rounding.
+        # libswscale resizes RGB by way of YUV, which is off by several steps. Posing as the planes of a 4:4:4
+        # picture, each channel is resized by itself, right to the rounding.
         planar = self.to_planar.reformat(rgb, format="gbrp", threads=1)
         posing = av.VideoFrame(rgb.width, rgb.height, "yuv444p")
         for plane, channel in zip(posing.planes, planar.planes):
@@ -495,9 +530,11 @@ class _Converter:
 
     def _luma(self, frame: av.VideoFrame) -> np.ndarray:
         form = frame.format
-        planar = form.components[0].is_luma and (form.is_planar or len(form.components) == 1)
+        if form.is_rgb and (frame.width, frame.height) == self.native:
+            return _luma_of_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
+        planar = form.components[0].is_luma and not form.has_palette and (form.is_planar or len(form.components) == 1)
         if not planar or form.is_big_endian or (frame.width, frame.height) != self.native:
-            # Packed or RGB pictures, and those that change their size within the video.
+            # Packed pictures, and those that change their size within the video.
             width, height = self.native
             frame = self.to_luma.reformat(frame, width, height, "yuv444p", interpolation=_BILINEAR, threads=1)
         bits = frame.format.components[0].bits
@@ -524,6 +561,11 @@ class _Converter:
         return vectors
 
 
+def _luma_of_rgb(image: np.ndarray) -> np.ndarray:
+    """BT.601 luma in full range, with weights in 1/256."""
+    return (image @ np.array([77, 150, 29], np.uint16) >> 8).astype(np.uint8)
+
+
 def _motion_vectors(side_data: av.sidedata.motionvectors.MotionVectors) -> np.ndarray:
     """Only the named fields: the padding of FFmpeg's struct is uninitialised memory, and its flags are unused."""
     raw = side_data.to_ndarray()
@@ -534,12 +576,15 @@ def _motion_vectors(side_data: av.sidedata.motionvectors.MotionVectors) -> np.nd
 
 
 def _qp_map(params: av.sidedata.encparams.VideoEncParams, width: int, height: int) -> np.ndarray:
-    """Quantiser per macroblock, int32 `[ceil(height / 16), ceil(width / 16)]`; larger blocks fill all macroblocks they cover."""
+    """Quantiser per macroblock, int32 `[ceil(height / 16), ceil(width / 16)]`; larger blocks fill all macroblocks
+    they cover."""
+    rows, columns = -(-height // 16), -(-width // 16)
+    qp = np.full((rows, columns), params.qp, np.int32)
+    if not params.nb_blocks:  # VP9 without segments: one quantiser for the whole picture
+        return qp
     fields = {"names": ["x", "y", "w", "h", "delta"], "formats": ["<i4"] * 5, "offsets": [0, 4, 8, 12, 16]}
     dtype = np.dtype({**fields, "itemsize": params.block_size})
     blocks = np.frombuffer(params, dtype, count=params.nb_blocks, offset=params.blocks_offset)
-    rows, columns = -(-height // 16), -(-width // 16)
-    qp = np.full((rows, columns), params.qp, np.int32)
     values = params.qp + blocks["delta"]
     # One pass per macroblock offset inside the largest block: four at most a side (64x64).
     for dy in range(0, int(blocks["h"].max()), 16):

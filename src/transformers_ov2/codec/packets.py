@@ -11,7 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One demux pass → a table of packets: when each frame is shown, what it costs, and which frames others depend on. Nothing is decoded."""
+"""One demux pass → a table of packets: when each frame is shown, what it costs, and which frames others depend on.
+Nothing is decoded."""
 
 import contextlib
 import itertools
@@ -38,19 +39,23 @@ _VERIFIED_PACKETS = 64
 
 @dataclass(eq=False)
 class PacketTable:
-    """The frames a plain decode would show, in presentation order, from packet headers alone. Made by [`read_packets`].
+    """The frames a plain decode would show, in presentation order, from packet headers alone. Made by
+    [`read_packets`].
 
     Attributes:
-        pts (int64 `[num_frames]`): presentation timestamps in units of the source's `time_base`, not decreasing. Where the file has
-            none, or joins parts with clashing ones, they are derived from decoding timestamps.
-        seconds (float64 `[num_frames]`): true presentation times, the first shown frame at 0 (start offset and edit list applied).
+        pts (int64 `[num_frames]`): presentation timestamps in units of the source's `time_base`, not decreasing.
+            Where the file has none, or joins parts with clashing ones, they are derived from decoding timestamps.
+        seconds (float64 `[num_frames]`): true presentation times, the first shown frame at 0 (start offset and edit
+            list applied).
         size (int64 `[num_frames]`): bytes of the packet.
         is_key (bool `[num_frames]`): the container's key flag.
-        is_reference (bool `[num_frames]`): other frames may be predicted from this one. False only where the stream says so (H.264
-            `nal_ref_idc` 0, HEVC sub-layer non-reference pictures of the highest sub-layer).
-        decode_index (int64 `[num_frames]`): position of the packet in decoding order, packets that are not shown counted too.
+        is_reference (bool `[num_frames]`): other frames may be predicted from this one. False only where the stream
+            says so (H.264 `nal_ref_idc` 0, HEVC sub-layer non-reference pictures of the highest sub-layer).
+        decode_index (int64 `[num_frames]`): position of the packet in decoding order, packets that are not shown
+            counted too.
         fps (`float`): average frames per second.
-        packets (`PacketSequence`, *optional*): every packet in decoding order; what `decode_frames` works from. None for decoded frames.
+        packets (`PacketSequence`, *optional*): every packet in decoding order; what `decode_frames` works from. None
+            for decoded frames.
     """
 
     pts: np.ndarray
@@ -69,7 +74,8 @@ class PacketTable:
 
 @dataclass(eq=False)
 class PacketSequence:
-    """Every packet of the video stream in decoding order, with the container's own timestamps (`NO_TIMESTAMP` where it has none)."""
+    """Every packet of the video stream in decoding order, with the container's own timestamps (`NO_TIMESTAMP` where
+    it has none)."""
 
     pts: np.ndarray  # int64 [num_packets]
     dts: np.ndarray  # int64 [num_packets]
@@ -82,8 +88,9 @@ class PacketSequence:
 def read_packets(source: VideoSource) -> PacketTable:
     """Reads the headers of all packets of the video stream, without decoding.
 
-    One exception: where frames are reordered but carry no presentation timestamps (H.264 in AVI, raw streams), only a decoder knows
-    their order, so the stream is decoded once. Decoded frames get size 0, a key flag on the first one and even times.
+    One exception: where frames are reordered but carry no presentation timestamps (H.264 in AVI, raw streams), only
+    a decoder knows their order, so the stream is decoded once. Decoded frames get size 0, a key flag on the first
+    one and even times.
 
     Raises:
         VideoError: no packet can be read, or there are more frames than the source's `max_source_frames`.
@@ -98,7 +105,7 @@ def read_packets(source: VideoSource) -> PacketTable:
     shown = np.flatnonzero(packets.frame >= 0)
     missing = packets.pts[shown] == NO_TIMESTAMP
     clock = np.where(packets.dts == NO_TIMESTAMP, packets.pts, packets.dts)
-    times = _continuous(np.where(packets.pts == NO_TIMESTAMP, clock, packets.pts), clock, source)
+    times = _continuous(np.where(packets.pts == NO_TIMESTAMP, clock, packets.pts), clock, packets.is_entry, source)
     order = shown[np.argsort(times[shown], kind="stable")] if len(shown) else shown
     if reordered and missing.any():
         order = None
@@ -107,7 +114,8 @@ def read_packets(source: VideoSource) -> PacketTable:
         source.interlaced
         # Times that do not reorder where the codec does may be decoding times in disguise (AVI).
         or (reordered and np.array_equal(order, shown))
-        # Pictures at the start may have lost what they are predicted from (files cut at an open GOP or in the middle of one).
+        # Pictures at the start may have lost what they are predicted from (files cut at an open GOP or in the
+        # middle of one).
         or order[0] != shown[0]
         or not packets.is_entry[0]
     ):
@@ -150,18 +158,19 @@ def _frames_table(source: VideoSource) -> PacketTable:
 
 
 def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.ndarray, bool]:
-    """Returns the packets in decoding order (`frame` is 0 for those that show something, else -1), key flags, and whether the codec
-    may reorder pictures."""
+    """Returns the packets in decoding order (`frame` is 0 for those that show something, else -1), key flags, and
+    whether the codec may reorder pictures."""
     codec = source.codec
     inspect = {"h264": _inspect_h264, "hevc": _inspect_hevc, "vp8": _inspect_vp8, "vp9": _inspect_vp9}.get(codec)
     length_size = _nal_length_size(codec, stream.codec_context.extradata)
     reordered = codec not in _NEVER_REORDERED and stream.codec_context.has_b_frames
     pts, dts, size, key, reference, entry, shown, layer = ([] for _ in range(8))
     skip_leading = True  # HEVC: leading pictures of the first (or a broken) random access point are not output
-    damaged = None
+    damaged, empty = None, 0
     try:
         for packet in container.demux(stream):
-            if not packet.size:
+            if not packet.size:  # a frame that AVI repeats, or the end
+                empty += packet.dts is not None
                 continue
             if len(pts) == source.max_source_frames:
                 raise VideoError(
@@ -188,7 +197,7 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
         damaged = error.strerror
     if not pts:
         raise VideoError(f"{source.name}: holds no video packets" + (f" ({damaged})." if damaged else "."))
-    if damaged or len(pts) < source.num_frames_hint:
+    if damaged or len(pts) + empty < source.num_frames_hint:
         expected = f" of {source.num_frames_hint}" if source.num_frames_hint else ""
         warnings.warn(
             f"{source.name}: the file ends early; {len(pts)}{expected} packets could be read"
@@ -270,7 +279,8 @@ def _inspect_h264(data: memoryview, length_size: int, is_key: bool) -> _Picture:
 
 
 def _recovers_at_once(unit: bytes) -> bool:
-    """Whether an H.264 SEI unit holds a recovery point with `recovery_frame_cnt` 0: pictures from here on are exact."""
+    """Whether an H.264 SEI unit holds a recovery point with `recovery_frame_cnt` 0: pictures from here on are
+    exact."""
     position = 1
     while position + 2 < len(unit):
         kind = length = 0
@@ -311,8 +321,8 @@ def _inspect_vp8(data: memoryview, length_size: int, is_key: bool) -> _Picture:
 
 
 def _inspect_vp9(data: memoryview, length_size: int, is_key: bool) -> _Picture:
-    # A superframe ends with a marker byte 110xxxxx and always shows a picture; a lone hidden picture says so in its header:
-    # marker (2 bits), profile (2, one more when it is 3), show_existing_frame, frame_type, show_frame.
+    # A superframe ends with a marker byte 110xxxxx and always shows a picture; a lone hidden picture says so in its
+    # header: marker (2 bits), profile (2, one more when it is 3), show_existing_frame, frame_type, show_frame.
     first, last = data[0], data[-1]
     shift = 1 if first & 0x30 == 0x30 else 0
     hidden = last & 0xE0 != 0xC0 and first >> 6 == 2 and not shift and not first & 0x08 and not first & 0x02
@@ -320,8 +330,8 @@ def _inspect_vp9(data: memoryview, length_size: int, is_key: bool) -> _Picture:
 
 
 def _verify(source: VideoSource, order: np.ndarray) -> np.ndarray | None:
-    """Holds the presumed order of packets against the first pictures that a decoder gives. Returns the order without undecodable
-    pictures at its start, or None if it is wrong in another way."""
+    """Holds the presumed order of packets against the first pictures that a decoder gives. Returns the order without
+    undecodable pictures at its start, or None if it is wrong in another way."""
     found = _output_order(source, _VERIFIED_PACKETS)
     if len(order) > _VERIFIED_PACKETS:  # the last ones may lack pictures that come after the limit
         found = found[:-16]
@@ -355,25 +365,27 @@ def _until_damage(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         yield from packets
 
 
-def _continuous(times: np.ndarray, dts: np.ndarray, source: VideoSource) -> np.ndarray:
-    """Timestamps of one running clock, in decoding order: steps back and absurd gaps of the decoding clock are closed, gaps in it
-    filled."""
-    clock = np.where(dts == NO_TIMESTAMP, times, dts)
+def _continuous(times: np.ndarray, clock: np.ndarray, is_entry: np.ndarray, source: VideoSource) -> np.ndarray:
+    """Timestamps of one running clock, in decoding order: steps back and absurd gaps of the decoding clock are
+    closed, gaps in it filled."""
     steps = np.diff(clock.astype(np.float64)) * float(source.time_base)
     sane = not (clock == NO_TIMESTAMP).any() and abs(float(times[0])) < 2.0**61
-    if sane and ((steps > -_STEP_BACK_SECONDS) & (steps < _MAX_GAP_SECONDS)).all():
+    # Decoding times never step back in a sound stream. At a random access point that means another part; elsewhere,
+    # little steps are left alone.
+    lowest = np.where(is_entry, 0.0, -_STEP_BACK_SECONDS)
+    if sane and ((steps >= lowest[1:]) & (steps < _MAX_GAP_SECONDS)).all():
         return times
     tick = max(1, round(1 / (float(source.average_rate or 25) * float(source.time_base))))
     out = np.empty_like(times)
     previous, offset = None, 0
-    for index, (time, now) in enumerate(zip(times.tolist(), clock.tolist())):
+    for index, (time, now, least) in enumerate(zip(times.tolist(), clock.tolist(), lowest.tolist())):
         if now == NO_TIMESTAMP:
             now = time = -offset if previous is None else previous + tick - offset
         if previous is None:
             offset = -now
         else:
             step = (now + offset - previous) * float(source.time_base)
-            if not -_STEP_BACK_SECONDS < step < _MAX_GAP_SECONDS:
+            if not least <= step < _MAX_GAP_SECONDS:
                 offset = previous + tick - now
         previous = now + offset
         # A presentation time further than a day from its decoding time is damaged.

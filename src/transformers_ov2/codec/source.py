@@ -13,8 +13,9 @@
 # limitations under the License.
 """Anything that holds a video → a probed source that can be opened again and again, from several threads.
 
-Nothing here follows a reference to another file or host: demuxers are an allow-list (`DEMUXERS`), so playlists (concat, HLS, DASH, SDP,
-image patterns, ...) are refused whatever their file name says, and http(s) is fetched only when the caller asks for it.
+Nothing here follows a reference to another file or host: demuxers are an allow-list (`DEMUXERS`), so playlists
+(concat, HLS, DASH, SDP, image patterns, ...) are refused whatever their file name says, and http(s) is fetched only
+when the caller asks for it.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ import io
 import math
 import os
 import stat
+import sys
 import tempfile
 import urllib.request
 import weakref
@@ -38,8 +40,8 @@ import numpy as np
 from av.stream import Disposition
 
 
-# Demuxers that read one file and nothing else, by FFmpeg's names. Those that open other files or devices (concat, hls, dash, image2,
-# sdp, rtsp, lavfi, ...) are left out on purpose.
+# Demuxers that read one file and nothing else, by FFmpeg's names. Those that open other files or devices (concat,
+# hls, dash, image2, sdp, rtsp, lavfi, ...) are left out on purpose.
 DEMUXERS = (
     *(
         "mov",
@@ -64,7 +66,8 @@ DEMUXERS = (
 MAX_SOURCE_PIXELS = 2**26
 # 19 hours at 60 frames per second.
 MAX_SOURCE_FRAMES = 2**22
-# Streams that cannot be rewound and downloads are kept whole: in memory up to the first limit, in a temporary file up to the second.
+# Streams that cannot be rewound and downloads are kept whole: in memory up to the first limit, in a temporary file
+# up to the second.
 SPOOL_MEMORY_BYTES = 2**26
 SPOOL_FILE_BYTES = 2**33
 HTTP_TIMEOUT_SECONDS = 30.0
@@ -78,7 +81,8 @@ class VideoError(ValueError):
 
 @dataclass(eq=False)
 class VideoSource:
-    """A probed video that can be opened any number of times, also from several threads at once. Made by [`open_source`].
+    """A probed video that can be opened any number of times, also from several threads at once. Made by
+    [`open_source`].
 
     Attributes:
         name (`str`): path, URL or a given name; every error message starts with it.
@@ -115,7 +119,8 @@ class VideoSource:
     def open(self) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
         """Opens a fresh container: `with source.open() as (container, stream)`. Encoded sources only.
 
-        The decoder of `stream` runs in one thread: frame threading corrupts motion vectors, and parallel work is cut by GOP instead.
+        The decoder of `stream` runs in one thread: frame threading corrupts motion vectors, and parallel work is cut
+        by GOP instead.
 
         Raises:
             VideoError: the file is gone or no longer readable as a video.
@@ -137,7 +142,8 @@ class VideoSource:
         return _frame_array(self.name, self.frames[index], index)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the content, as hex: the bytes of the file, or shape, pixels and rate of decoded frames. Computed once."""
+        """SHA-256 of the content, as hex: the bytes of the file, or shape, pixels and rate of decoded frames.
+        Computed once."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
             if self.path is not None:
@@ -168,20 +174,23 @@ def open_source(
     """Probes a video and returns a source that can be opened again and again.
 
     Args:
-        video: a path (`str`, `os.PathLike`), a `file://` URL, an http(s) URL (only with `allow_network`), the `bytes` of a file, a binary
-            file object, or decoded frames: a uint8 array `[frames, height, width, 3]` or `[frames, 3, height, width]` (numpy, or
-            anything `np.asarray` takes, such as a CPU tensor), or a list of PIL images or `[height, width, 3]` arrays of equal size.
-            A file object is read to its end once, from its start if it is seekable, and is neither closed nor needed afterwards; what
-            cannot be rewound (pipes, sockets, downloads) is kept in memory or, above 64 MiB, in a temporary file that lives as long as the source.
-        fps (`float`, *optional*): frames per second of decoded frames; 1 when not given, so that seconds count frames, as in the
-            released processor. Ignored for encoded videos, whose timestamps are used.
+        video: a path (`str`, `os.PathLike`), a `file://` URL, an http(s) URL (only with `allow_network`), the
+            `bytes` of a file, a binary file object, or decoded frames: a uint8 array `[frames, height, width, 3]` or
+            `[frames, 3, height, width]` (numpy, or anything `np.asarray` takes, such as a CPU tensor), or a list of
+            PIL images or `[height, width, 3]` arrays of equal size. A file object is read to its end once, from its
+            start if it is seekable, and is neither closed nor needed afterwards; what cannot be rewound (pipes,
+            sockets, downloads) is kept in memory or, above 64 MiB, in a temporary file that lives as long as the
+            source.
+        fps (`float`, *optional*): frames per second of decoded frames; 1 when not given, so that seconds count
+            frames, as in the released processor. Ignored for encoded videos, whose timestamps are used.
         max_source_pixels (`int`): the largest frame that is decoded, width times height.
         max_source_frames (`int`): the largest number of frames.
         allow_network (`bool`): fetch http(s) URLs, redirects included.
         name (`str`, *optional*): what messages call the video.
 
     Raises:
-        VideoError: the video is missing, empty, no video, encrypted, over a limit, or of a refused kind (playlists, other protocols).
+        VideoError: the video is missing, empty, no video, encrypted, over a limit, or of a refused kind (playlists,
+            other protocols).
     """
     if isinstance(video, os.PathLike):
         video = os.fsdecode(video)
@@ -202,6 +211,7 @@ def open_source(
     try:
         if content.data == b"" or (content.path is not None and os.path.getsize(content.path) == 0):
             raise VideoError(f"{name}: the video is empty.")
+        _check_sample_tables(name, content, max_source_frames)
         source = _probe(name, content, max_source_pixels, max_source_frames)
     except BaseException:
         if content.temporary:
@@ -326,6 +336,59 @@ def _refuse_io(url: str, flags: int, options: dict) -> None:
     raise PermissionError(f"refused to open {url}")
 
 
+# Boxes of an ISO media file that lead to sample tables. FFmpeg also takes a header from "free" and "hoov".
+_ISO_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"free", b"hoov"}
+_ISO_MAX_BOXES = 2**22
+
+
+def _claimed_samples(file: BinaryIO, size: int) -> int:
+    """Samples that the headers of an ISO media file (mp4, mov) claim without spending bytes on each.
+
+    FFmpeg builds its index of samples on opening, 24 bytes for each, so that a header of a few bytes could take
+    gigabytes.
+    """
+    claimed = 0
+    ends = [size]
+    position = 0
+    for _ in range(_ISO_MAX_BOXES):
+        while ends and position + 8 > ends[-1]:
+            position = ends.pop()
+        if not ends:
+            return claimed
+        file.seek(position)
+        header = file.read(32)
+        length, kind, start = int.from_bytes(header[:4], "big"), header[4:8], position + 8
+        body = header[8:]
+        if length == 1:
+            length, start, body = int.from_bytes(header[8:16], "big"), position + 16, header[16:]
+        if length == 0:
+            length = ends[-1] - position
+        if position + length < start:
+            return claimed
+        end = min(position + length, ends[-1])
+        if kind == b"cmov":  # a compressed header, out of use since QuickTime 6
+            return sys.maxsize
+        if kind == b"stsz" and int.from_bytes(body[4:8], "big"):  # one size for all
+            claimed += int.from_bytes(body[8:12], "big")
+        elif kind == b"trun" and len(body) >= 8 and not body[2] & 0x0F:  # no field of its own for any sample
+            claimed += int.from_bytes(body[4:8], "big")
+        if kind in _ISO_CONTAINERS:
+            ends.append(end)
+            position = start
+        else:
+            position = end
+    return sys.maxsize
+
+
+def _check_sample_tables(name: str, content: _Content, max_frames: int) -> None:
+    with io.BytesIO(content.data) if content.path is None else open(content.path, "rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        # A sample takes a byte at least; files cut short hold fewer bytes than they claim samples, so there is some
+        # leeway.
+        if _claimed_samples(file, size) > max(size, 4 * max_frames):
+            raise VideoError(f"{name}: its header claims more samples than the file can hold.")
+
+
 def _open_container(name: str, path: str | None, data: bytes | None, max_pixels: int) -> av.container.InputContainer:
     limits = {"max_pixels": str(max_pixels)}
     guard = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
@@ -423,7 +486,8 @@ def _first_frame(
 def _check_limits(name: str, width: int, height: int, frames: int, max_pixels: int, max_frames: int) -> None:
     if width * height > max_pixels:
         raise VideoError(
-            f"{name}: frames of {width}x{height} pixels exceed the limit of {max_pixels}; raise `max_source_pixels` if you trust it."
+            f"{name}: frames of {width}x{height} pixels exceed the limit of {max_pixels}; "
+            "raise `max_source_pixels` if you trust it."
         )
     if frames > max_frames:
         raise VideoError(

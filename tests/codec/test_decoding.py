@@ -1,0 +1,362 @@
+# Copyright 2026 The transformers_ov2 authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Pixels, side data and order of decoded frames, and what decoding costs."""
+
+import dataclasses
+import hashlib
+import io
+import threading
+import tracemalloc
+import warnings
+
+import av
+import numpy as np
+import pytest
+from synth import REAL_CLIPS, clip_bytes, moving_frames, plain_decode, real_clip
+
+from transformers_ov2.codec import decoding
+from transformers_ov2.codec.decoding import MOTION_VECTOR_DTYPE, decode_frames
+from transformers_ov2.codec.packets import read_packets
+from transformers_ov2.codec.source import VideoError, open_source
+
+
+B_PYRAMID = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=5:b-pyramid=normal:b-adapt=0"}
+
+
+def opened(video):
+    source = open_source(video)
+    return source, read_packets(source)
+
+
+def digest(frames) -> str:
+    """Every byte of every field."""
+    out = hashlib.sha256()
+    for frame in frames:
+        out.update(f"{frame.index} {frame.pict_type}".encode())
+        for field in (frame.image, frame.luma, frame.motion_vectors, frame.qp):
+            out.update(b"none" if field is None else np.ascontiguousarray(field).tobytes())
+    return out.hexdigest()
+
+
+def area_weights(source: int, target: int) -> np.ndarray:
+    """Share of each source pixel in each target pixel, [target, source]."""
+    edges = np.linspace(0, source, target + 1)
+    pixels = np.arange(source)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return overlap.clip(0) * target / source
+
+
+@pytest.fixture(scope="module")
+def b_frames():
+    return clip_bytes(moving_frames(48), options=B_PYRAMID)
+
+
+@pytest.mark.parametrize("name", REAL_CLIPS)
+def test_real_clips_after_seeking(name, monkeypatch):
+    monkeypatch.setattr(decoding, "_SKIP_BYTES", -1)
+    path = real_clip(name)
+    plain = plain_decode(path)
+    source, table = opened(path)
+    rng = np.random.default_rng(0)
+    for num_threads in (1, 2):
+        indices = rng.choice(table.num_frames, 12, replace=False)
+        for frame in decode_frames(source, table, indices, num_threads=num_threads, luma=True):
+            reference = plain[frame.index]
+            np.testing.assert_array_equal(frame.image, reference.to_ndarray(format="rgb24", threads=1))
+            np.testing.assert_array_equal(frame.luma, reference.to_ndarray()[: reference.height])
+            assert frame.pict_type == " IPB"[reference.pict_type]
+
+
+@pytest.mark.parametrize("video", ["b-frames", "bikes"])
+def test_bit_equal_for_any_number_of_threads_and_on_every_run(video, b_frames):
+    source, table = opened(b_frames if video == "b-frames" else real_clip(video))
+    indices = range(0, table.num_frames, 3)
+    options = {"side_data": True, "luma": True, "size": (56, 84)}
+    digests = {
+        digest(decode_frames(source, table, indices, num_threads=n, **options)) for n in (1, 2, 4) for _ in range(5)
+    }
+    assert len(digests) == 1
+
+
+def test_motion_vectors_are_those_of_a_sequential_decode(b_frames):
+    """Also of B-frames reached by seeking, with non-reference pictures left out."""
+    with av.open(io.BytesIO(b_frames)) as container:
+        stream = container.streams.best("video")
+        stream.codec_context.thread_type = "NONE"
+        stream.codec_context.options = {"export_side_data": "mvs+venc_params"}
+        plain = list(container.decode(stream))
+    source, table = opened(b_frames)
+    indices = [5, 13, 14, 20, 31, 40]
+    kinds = set()
+    for frame in decode_frames(source, table, indices, side_data=True, image=False, num_threads=2):
+        reference = plain[frame.index]
+        kinds.add(frame.pict_type)
+        vectors = reference.side_data.get("MOTION_VECTORS")
+        if vectors is None:
+            assert frame.motion_vectors is None
+        else:
+            assert frame.motion_vectors.dtype == MOTION_VECTOR_DTYPE
+            for name in MOTION_VECTOR_DTYPE.names:
+                np.testing.assert_array_equal(frame.motion_vectors[name], vectors.to_ndarray()[name])
+        np.testing.assert_array_equal(frame.qp, reference.side_data.get("VIDEO_ENC_PARAMS").qp_map())
+    assert "B" in kinds
+
+
+def test_vectors_point_to_where_the_block_was():
+    """A texture that moves by a known amount: dst = src + motion, in display orientation whatever the rotation."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 256, (96, 200, 3), dtype=np.uint8)
+    texture = texture.repeat(4, axis=0).repeat(4, axis=1)
+    frames = np.stack([texture[40 : 40 + 128, 8 * i : 8 * i + 160] for i in range(10)])  # content moves left by 8
+    for rotation in (0, 90, 180, 270):
+        coded = np.ascontiguousarray(np.rot90(frames, rotation // 90, axes=(1, 2)))
+        video = clip_bytes(coded, rotation=rotation, options={"x264-params": "bframes=0:ref=1", "crf": "10"})
+        source, table = opened(video)
+        (frame,) = decode_frames(source, table, [7], side_data=True, luma=True)
+        vectors = frame.motion_vectors
+        assert frame.image.shape == (128, 160, 3) and frame.luma.shape == (128, 160) and frame.qp.shape == (8, 10)
+        motion = np.stack([vectors["motion_x"], vectors["motion_y"]], -1) / vectors["motion_scale"][:, None]
+        assert np.median(motion, axis=0).tolist() == [8, 0]  # the block comes from 8 pixels to the right
+        assert (vectors["dst_x"] <= 160).all() and (vectors["dst_y"] <= 128).all() and (vectors["dst_x"] > 0).all()
+        np.testing.assert_allclose(vectors["src_x"], vectors["dst_x"] + motion[:, 0], atol=1)
+        np.testing.assert_allclose(vectors["src_y"], vectors["dst_y"] + motion[:, 1], atol=1)
+
+
+@pytest.mark.parametrize(
+    ("codec", "vectors", "qp"),
+    [
+        ("libx264", True, True),
+        ("mpeg4", True, True),
+        ("libvpx-vp9", False, True),
+        ("libx265", False, False),
+        ("libsvtav1", False, False),
+        ("mjpeg", False, False),
+    ],
+)
+def test_side_data_by_codec(codec, vectors, qp):
+    video = clip_bytes(8, codec, "matroska", pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p")
+    source, table = opened(video)
+    frames = list(decode_frames(source, table, range(8), side_data=True))
+    assert any(frame.motion_vectors is not None for frame in frames) == vectors
+    assert all((frame.qp is not None) == qp for frame in frames)
+    if qp:
+        assert frames[3].qp.shape == (6, 8) and frames[3].qp.dtype == np.int32 and frames[3].qp.min() >= 0
+    without = list(decode_frames(source, table, range(8)))
+    assert all(frame.motion_vectors is None and frame.qp is None and frame.luma is None for frame in without)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "yuv444p", "yuv422p10le"])
+def test_luma_is_the_coded_plane(pix_fmt):
+    video = clip_bytes(moving_frames(6, 35, 53), "ffv1", "matroska", pix_fmt=pix_fmt)
+    source, table = opened(video)
+    for frame in decode_frames(source, table, range(6), luma=True, image=False):
+        reference = plain_decode(video)[frame.index]
+        dtype, shift = (np.uint8, 0) if "10" not in pix_fmt else (np.uint16, 2)
+        plane = np.frombuffer(reference.planes[0], dtype).reshape(35, -1)[:, : reference.planes[0].line_size]
+        assert frame.image is None and frame.luma.dtype == np.uint8
+        np.testing.assert_array_equal(frame.luma, plane[:, :53] >> shift)
+
+
+def test_luma_of_rgb_video():
+    video = clip_bytes(6, "libx264rgb", pix_fmt="rgb24")
+    source, table = opened(video)
+    for frame in decode_frames(source, table, range(6), luma=True):
+        np.testing.assert_allclose(frame.luma, frame.image @ np.array([0.299, 0.587, 0.114]), atol=2)
+
+
+@pytest.mark.parametrize("size", [(28, 56), (84, 112), (95, 127), (96, 64), (96, 128)])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le"])
+def test_area_resize_is_exact(size, pix_fmt):
+    video = clip_bytes(moving_frames(4), pix_fmt=pix_fmt)
+    source, table = opened(video)
+    vertical, horizontal = area_weights(96, size[0]), area_weights(128, size[1])
+    for frame in decode_frames(source, table, range(4), size=size):
+        full = plain_decode(video)[frame.index].to_ndarray(format="rgb24", threads=1).astype(np.float64)
+        exact = np.einsum("ij,jkc,lk->ilc", vertical, full, horizontal)
+        assert frame.image.shape == (*size, 3) and frame.image.dtype == np.uint8
+        error = frame.image - exact
+        assert np.abs(error).max() < 0.75 and abs(error.mean()) < 0.15  # halves are rounded up
+
+
+def test_resize_of_decoded_frames_and_rotated_video():
+    frames = moving_frames(3, 40, 60)
+    source = open_source(frames)
+    exact = np.einsum("ij,tjkc,lk->tilc", area_weights(40, 14), frames.astype(float), area_weights(60, 28))
+    for frame in decode_frames(source, read_packets(source), range(3), size=(14, 28)):
+        assert np.abs(frame.image - exact[frame.index]).max() < 0.75
+    turned = clip_bytes(
+        np.ascontiguousarray(np.rot90(frames, 1, axes=(1, 2))), rotation=90, options={"crf": "0"}, pix_fmt="yuv444p"
+    )
+    source, table = opened(turned)
+    for frame in decode_frames(source, table, range(3), size=(14, 28)):
+        assert frame.image.shape == (14, 28, 3)
+        assert np.abs(frame.image - exact[frame.index]).mean() < 3
+
+
+def test_enlarging_is_smooth():
+    source, table = opened(clip_bytes(moving_frames(2, 32, 32)))
+    for frame in decode_frames(source, table, range(2), size=(64, 96)):
+        small = plain_decode(source.data)[frame.index].to_ndarray(format="rgb24", threads=1)
+        assert frame.image.shape == (64, 96, 3)
+        np.testing.assert_allclose(frame.image.mean((0, 1)), small.mean((0, 1)), atol=2)
+
+
+def test_video_that_changes_its_size():
+    """Later parts of another size are brought to that of the first frame, which the source has stated."""
+    video = clip_bytes(moving_frames(25, 96, 128), fmt="mpegts") + clip_bytes(moving_frames(25, 48, 64), fmt="mpegts")
+    source, table = opened(video)
+    frames = list(decode_frames(source, table, [3, 30], luma=True))
+    assert [frame.image.shape for frame in frames] == [(96, 128, 3)] * 2
+    assert [frame.luma.shape for frame in frames] == [(96, 128)] * 2
+    first = plain_decode(video)[3].to_ndarray(format="rgb24", threads=1)
+    np.testing.assert_array_equal(frames[0].image, first)
+
+
+def count_decoded(monkeypatch, source, table, indices, **options) -> int:
+    """Packets that reach the decoder."""
+    sent = []
+    original = decoding._Reader._pick
+    monkeypatch.setattr(
+        decoding._Reader,
+        "_pick",
+        lambda self, packet, wanted: sent.append(packet is not None) or original(self, packet, wanted),
+    )
+    assert len(list(decode_frames(source, table, indices, **options))) == len(set(indices))
+    return sum(sent)
+
+
+def test_only_what_is_needed_is_decoded(b_frames, monkeypatch):
+    source, table = opened(b_frames)
+    starts = np.flatnonzero(table.is_key)
+    assert len(starts) == 4
+    # One key frame: one packet. One reference frame: the references before it in its group. Nothing of other groups.
+    assert count_decoded(monkeypatch, source, table, [int(starts[2])]) == 1
+    target = int(starts[1] + 6)
+    before = (table.decode_index <= table.decode_index[target]) & (table.decode_index >= table.decode_index[starts[1]])
+    needed = (before & table.is_reference).sum() + (not table.is_reference[target])
+    assert count_decoded(monkeypatch, source, table, [target]) == needed < 8
+    assert count_decoded(monkeypatch, source, table, range(48)) == 48
+    references = np.flatnonzero(table.is_reference).tolist()
+    assert count_decoded(monkeypatch, source, table, references) <= len(references) < 30
+
+
+def test_indices():
+    source, table = opened(clip_bytes(10))
+    assert [frame.index for frame in decode_frames(source, table, [7, 2, 2, 9, 7])] == [2, 7, 9]
+    assert list(decode_frames(source, table, [])) == []
+    for bad in ([-1], [10], [0, 99]):
+        with pytest.raises(IndexError, match="indices"):
+            decode_frames(source, table, bad)
+    for options in ({"resize": "nearest"}, {"size": (0, 28)}, {"size": (28,)}, {"num_threads": 0}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            decode_frames(source, table, [0], **options)
+
+
+def test_order_against_the_decoder_still_gives_ascending_frames():
+    """Times that swap neighbours (damaged headers): frames come in the order of the times, each once, as far as
+    memory is bounded."""
+    video = clip_bytes(30, options={"bf": "0", "g": "30"})
+    source, table = opened(video)
+    plain = plain_decode(video)
+    for order, lost in (
+        (np.arange(30).reshape(-1, 2)[:, ::-1].ravel(), 0),
+        (np.roll(np.arange(30), -10), 0),
+        (np.roll(np.arange(30), 1), 1),  # the first one in time is the last one decoded: too far away to wait for
+    ):
+        packets = dataclasses.replace(table.packets, frame=np.argsort(order))
+        swapped = dataclasses.replace(table, decode_index=order, packets=packets)
+        for num_threads in (1, 2):
+            frames = list(decode_frames(source, swapped, range(30), num_threads=num_threads))
+            indices = [frame.index for frame in frames]
+            assert indices == sorted(indices) and len(set(indices)) == 30 - lost
+            for frame in frames:
+                np.testing.assert_array_equal(
+                    frame.image, plain[order[frame.index]].to_ndarray(format="rgb24", threads=1)
+                )
+
+
+def test_container_that_seeks_to_the_wrong_place(b_frames, monkeypatch):
+    """Positions are checked, not believed: reading from the start is always right."""
+    monkeypatch.setattr(decoding, "_SKIP_BYTES", -1)
+    plain = plain_decode(b_frames)
+    source, table = opened(b_frames)
+    for wrong in (
+        lambda self, first: True,  # stays where it was
+        lambda self, first: False,
+    ):
+        monkeypatch.setattr(decoding._Reader, "_seek", wrong)
+        for frame in decode_frames(source, table, [15, 40]):
+            np.testing.assert_array_equal(frame.image, plain[frame.index].to_ndarray(format="rgb24", threads=1))
+
+
+def test_table_of_another_file_is_noticed():
+    source, _ = opened(clip_bytes(20))
+    _, table = opened(clip_bytes(moving_frames(20, seed=5)))
+    with pytest.raises(VideoError, match="does not match its packet table"):
+        list(decode_frames(source, table, [19]))
+
+
+def test_lost_frames_are_left_out_with_a_warning():
+    whole = clip_bytes(moving_frames(40), fmt="mpegts", options={"x264-params": "keyint=10:min-keyint=10"})
+    source, table = opened(whole)
+    broken = bytearray(whole)
+    at = len(whole) * 6 // 10
+    broken[at : at + 188 * 40] = b"".join(
+        whole[i : i + 4] + bytes(184) for i in range(at - at % 188, at - at % 188 + 188 * 40, 188)
+    )
+    source, table = opened(bytes(broken))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        frames = list(decode_frames(source, table, range(table.num_frames)))
+    assert 0 < len(frames) <= table.num_frames
+    assert (len(frames) < table.num_frames) == any("could not be decoded" in str(w.message) for w in caught)
+
+
+def workers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "decode_frames"]
+
+
+def test_error_in_a_worker_reaches_the_caller(b_frames, monkeypatch):
+    source, table = opened(b_frames)
+    monkeypatch.setattr(decoding._Converter, "__call__", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(decode_frames(source, table, range(48), num_threads=3))
+    assert not workers()
+
+
+def test_abandoned_generator_stops_its_workers(b_frames):
+    source, table = opened(b_frames)
+    frames = decode_frames(source, table, range(48), num_threads=3)
+    next(frames)
+    assert workers()
+    frames.close()
+    assert not workers()
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_memory_does_not_grow_with_the_number_of_frames(num_threads, monkeypatch):
+    """Frames wait for a slow consumer in buffers of limited size."""
+    monkeypatch.setattr(decoding, "_BUFFER_BYTES", 2**20)
+    frame_bytes = 96 * 128 * 3
+    peaks = []
+    for repeats in (1, 4):
+        video = clip_bytes(np.tile(moving_frames(60), (repeats, 1, 1, 1)), options={"x264-params": "keyint=10"})
+        source, table = opened(video)
+        list(decode_frames(source, table, [0]))
+        tracemalloc.start()
+        for frame in decode_frames(source, table, range(table.num_frames), num_threads=num_threads):
+            assert frame.image.nbytes == frame_bytes
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 30 * frame_bytes  # 180 frames more
