@@ -33,6 +33,7 @@ from statistics import median
 
 import torch
 from accelerate import PartialState
+from datasets import Dataset, load_from_disk
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 from trl import SFTConfig, SFTTrainer
 
@@ -58,8 +59,13 @@ TINY_MODEL = ASSETS / "tiny-ov2"
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(TINY_MODEL), help="hub name or folder (default: a tiny random model)")
-    parser.add_argument("--data", type=Path, default=ASSETS / "captions.jsonl", help="jsonl (default: bundled clips)")
-    parser.add_argument("--eval-data", type=Path, help="jsonl whose loss is measured every epoch")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=ASSETS / "captions.jsonl",
+        help="jsonl, or what pretokenize.py wrote (default: bundled clips)",
+    )
+    parser.add_argument("--eval-data", type=Path, help="likewise; its loss is measured every epoch")
     parser.add_argument("--output", type=Path, default=Path("ov2-lora"), help="folder of the adapter")
     parser.add_argument("--cache", type=Path, help="folder of codec streams (default: OUTPUT/cache)")
     parser.add_argument(
@@ -98,8 +104,10 @@ def load_model(name: str, qlora: bool) -> torch.nn.Module:
     return AutoModelForImageTextToText.from_pretrained(name, **options)
 
 
-def read_data(path: Path, collator: OV2DataCollator, args: argparse.Namespace):
+def read_data(path: Path, collator: OV2DataCollator, args: argparse.Namespace) -> Dataset:
     """Tokenizes every sample once, into the cache, and leaves the bad ones out."""
+    if path.is_dir():
+        return load_from_disk(path)  # as `pretokenize.py` left it
     with PartialState().main_process_first():
         rows = pretokenize(to_sft_dataset(path), collator, num_proc=args.workers or None)
         good = rows.filter(lambda error: error is None, input_columns="error")

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from transformers_ov2.codec import tokenize_video
+from transformers_ov2.codec.assets import write_assets
 from transformers_ov2.training import CodecStreamCache, OV2DataCollator, pretokenize, to_sft_dataset
 from transformers_ov2.training import cache as cache_module
 
@@ -104,6 +105,17 @@ def test_canvases_with_positions(processor, media, tmp_path):
     collator = OV2DataCollator(processor)
     expected = collator.encode(to_sft_dataset([{"video": str(media / "0.mp4"), "prompt": "?", "completion": "x"}])[0])
     assert_batches_equal(collator.encode(to_sft_dataset([row], tmp_path)[0]), expected)
+
+
+def test_asset_folders(processor, media, tmp_path):
+    stream = tokenize_video(media / "0.mp4", target_canvas=4, max_pixels=56 * 56)
+    write_assets(stream, tmp_path / "assets", image_format="png")
+    collator = OV2DataCollator(processor, cache=CodecStreamCache(tmp_path / "cache"))
+    expected, sample = (
+        collator.encode(to_sft_dataset([{"video": str(path), "caption": "x"}])[0])
+        for path in (media / "0.mp4", tmp_path / "assets")
+    )
+    assert_batches_equal(sample, expected)
 
 
 @pytest.mark.parametrize(

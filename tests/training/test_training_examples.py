@@ -109,6 +109,11 @@ def test_pretokenize(tmp_path):
     assert "4 streams" in output and "left out: 0 (0.00%)" in output
     dataset = load_from_disk(tmp_path / "out")
     assert len(dataset) == 4 and all(150 < length < 400 for length in dataset["length"])
+    # The next step takes it as it is.
+    output = run(
+        "sft_lora.py", "--data", tmp_path / "out", "--cache", tmp_path / "cache", "--output", tmp_path / "lora"
+    )
+    assert output.count("\nmodel: ") == 4
     # Again: the streams that are there are the ones that are used.
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
     run("pretokenize.py", *arguments)
