@@ -335,7 +335,8 @@ def test_error_in_a_worker_reaches_the_caller(b_frames, monkeypatch):
     assert not workers()
 
 
-def test_abandoned_generator_stops_its_workers(b_frames):
+def test_abandoned_generator_stops_its_workers(b_frames, monkeypatch):
+    monkeypatch.setattr(decoding, "_BUFFER_BYTES", 0)  # two frames wait, so the workers do, too
     source, table = opened(b_frames)
     frames = decode_frames(source, table, range(48), num_threads=3)
     next(frames)
@@ -360,3 +361,17 @@ def test_memory_does_not_grow_with_the_number_of_frames(num_threads, monkeypatch
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 30 * frame_bytes  # 180 frames more
+
+
+def test_frames_of_a_later_part_that_are_shown_first():
+    """Timestamps that put the second half before the first: each half is still decoded from its own key frame."""
+    video = clip_bytes(40, options={"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=0"})
+    source, table = opened(video)
+    plain = plain_decode(video)
+    order = np.roll(np.arange(40), 20)
+    packets = dataclasses.replace(table.packets, frame=np.argsort(order))
+    swapped = dataclasses.replace(table, decode_index=order, packets=packets)
+    frames = list(decode_frames(source, swapped, [3, 19, 25]))
+    assert [frame.index for frame in frames] == [3, 19, 25]
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, plain[order[frame.index]].to_ndarray(format="rgb24", threads=1))

@@ -135,7 +135,8 @@ def decode_frames(
         indices (int `[num_wanted]`): presentation indices into `table`; order and repetitions do not matter.
         size (`tuple[int, int]`, *optional*): height and width of `image` in display orientation. Native when not
             given.
-        resize (`str`): `"area"`, the only way: area interpolation where both sides shrink, bilinear otherwise.
+        resize (`str`, *optional*): `"area"`, the only way (None is the same): area interpolation where both sides
+            shrink, bilinear otherwise.
         side_data (`bool`): export motion vectors and block quantisers.
         image (`bool`): make RGB images.
         luma (`bool`): give the luma plane.
@@ -206,18 +207,16 @@ def _plan(table: PacketTable, indices: np.ndarray) -> list[_Job]:
     slots = np.where((indices < entry_frames[slots]) & (slots > 0), slots - 1, slots)
     jobs: list[_Job] = []
     for first, number, index in zip(entries[slots].tolist(), numbers.tolist(), indices.tolist()):
-        if (
-            not jobs
-            or first > jobs[-1].last + 1
-            or (first > jobs[-1].last and number - jobs[-1].first >= _MIN_JOB_PACKETS)
-        ):
+        last = jobs[-1].last if jobs else -2
+        if first > last + 1 or (first == last + 1 and number - jobs[-1].first >= _MIN_JOB_PACKETS):
             jobs.append(_Job(first, number, {}))
+        # Where timestamps contradict the order of decoding, a later frame may need an earlier start.
+        jobs[-1].first = min(jobs[-1].first, first)
         jobs[-1].last = max(jobs[-1].last, number)
         jobs[-1].wanted[number] = index
     for job in jobs:
-        while (
-            job.last + 1 < len(packets.frame) and packets.frame[job.last + 1] < 0
-        ):  # the second field of the last frame
+        # A packet that shows nothing may be the second field of the last frame.
+        if job.last + 1 < len(packets.frame) and packets.frame[job.last + 1] < 0:
             job.last += 1
     return jobs
 

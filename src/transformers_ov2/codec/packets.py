@@ -347,9 +347,7 @@ def _output_order(source: VideoSource, limit: int) -> np.ndarray:
     order: list[int] = []
     with source.open() as (container, stream):
         decoder = stream.codec_context
-        # Pictures are thrown away, only their order counts: threads and a missing loop filter do no harm.
-        decoder.thread_type, decoder.thread_count = "AUTO", 0
-        decoder.options |= {"skip_loop_filter": "all"}
+        decoder.options |= {"skip_loop_filter": "all"}  # pictures are thrown away, only their order counts
         packets = (packet for packet in _until_damage(container.demux(stream)) if packet.size)
         for number, packet in enumerate(itertools.islice(packets, limit)):
             packet.pts = packet.dts = number
