@@ -42,6 +42,8 @@ SURPRISE_START = 10.0
 SURPRISE_RANGE = 10.0
 # Seconds between a frame and the earlier one that surprise compares it with.
 MEMORY_SECONDS = 0.5
+# Frames that differ by less than this on average, in grey levels, are not searched for camera motion.
+STILL = 0.5
 # Side in pixels of the cells of the motion field; of H.264's partitions only those of 4 pixels are smaller.
 FIELD_CELL = 8
 # The least share of a packet that is taken for residual rather than vectors.
@@ -61,9 +63,8 @@ class BlockScores:
         surprise (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): the part of it that stands
             out
             of its own frame, 0 for most blocks.
-        bits (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): estimated bits per block, 0 for
-            key
-            frames (they cost their bytes wherever the encoder put them) and for sources without packets.
+        bits (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): estimated bits per block; for key
+            frames what the others spend on such a residual, 0 for sources without packets.
         signal_source (`str`): `"motion+residual"`, `"residual"` where the decoder gave no vectors, or `"pixels"` for
             decoded frames, which have no packets either.
     """
@@ -187,6 +188,9 @@ def _camera_shift(current: _Picture, earlier: _Picture, window: np.ndarray) -> t
 
     `current` at (x, y) shows what `earlier` showed at (x + dx, y + dy).
     """
+    still = np.abs(current.small - earlier.small).mean()
+    if still < STILL:
+        return 0.0, 0.0
     cross = earlier.spectrum(window) * np.conj(current.spectrum(window))
     cross /= np.abs(cross) + 1e-9
     peak = np.fft.irfft2(cross, window.shape)
@@ -202,23 +206,25 @@ def _camera_shift(current: _Picture, earlier: _Picture, window: np.ndarray) -> t
     dy, dx = (dy - height if y > height // 2 else dy), (dx - width if x > width // 2 else dx)
     if max(abs(dx), abs(dy)) < 0.05:
         return 0.0, 0.0
-    still = np.abs(current.small - earlier.small).mean()
     moved = np.abs(current.small - _shifted(earlier.small, dx, dy)).mean()
     return (2 * dx, 2 * dy) if moved < 0.9 * still else (0.0, 0.0)
 
 
-def _brightness(current: np.ndarray, earlier: np.ndarray) -> tuple[float, float]:
+def _brightness(current: np.ndarray, earlier: np.ndarray) -> tuple[np.float32, np.float32]:
     """`current ≈ gain · earlier + offset` by least squares without outliers; (1, 0) when that explains nothing."""
-    keep = np.ones(current.shape, dtype=bool)
+    x, y = earlier.ravel(), current.ravel()
+    keep = np.ones_like(x)
     for _ in range(2):
-        x, y = earlier[keep], current[keep]
-        mean_x, mean_y = x.mean(), y.mean()
-        gain = ((x - mean_x) * (y - mean_y)).mean() / (((x - mean_x) ** 2).mean() + 1.0)
+        total = keep.sum()
+        kept = keep * x
+        mean_x, mean_y = kept.sum() / total, keep @ y / total
+        gain = (kept @ y / total - mean_x * mean_y) / (kept @ x / total - mean_x * mean_x + 1)
         offset = mean_y - gain * mean_x
-        error = np.abs(current - gain * earlier - offset)
-        keep = error <= 3 * np.median(error) + 0.5
-    explains = error.mean() < 0.9 * np.abs(current - earlier).mean()
-    return (np.float32(gain), np.float32(offset)) if explains else (np.float32(1), np.float32(0))
+        error = np.abs(y - gain * x - offset)
+        keep = (error <= 3 * _median(error) + 0.5).astype(np.float32)
+    if error.sum() < 0.9 * np.abs(y - x).sum():
+        return np.float32(gain), np.float32(offset)
+    return np.float32(1), np.float32(0)
 
 
 def _unexplained(
@@ -244,10 +250,15 @@ def _unexplained(
     return difference, (luma if (gain, offset) == (1, 0) else gain * luma + offset)
 
 
+def _median(values: np.ndarray) -> np.float32:
+    """The upper median: `np.median` spends most of its time on other things for arrays this small."""
+    return np.partition(values, values.size // 2, axis=None)[values.size // 2]
+
+
 def _standing_out(difference: np.ndarray) -> np.ndarray:
     """Robust deviation of every block from its frame: distance to the median over the median absolute deviation."""
-    centred = difference - np.median(difference)
-    return centred / (np.median(np.abs(centred)) + np.float32(0.3))
+    centred = difference - _median(difference)
+    return centred / (_median(np.abs(centred)) + np.float32(0.3))
 
 
 class _MotionField:
@@ -292,7 +303,7 @@ class _MotionField:
     def energy(self) -> np.ndarray:
         """Length of the vectors after removing the camera's motion, their median; pixels per frame."""
         sample = self.velocity[::2, ::2]
-        return np.abs(self.velocity - np.complex64(complex(np.median(sample.real), np.median(sample.imag))))
+        return np.abs(self.velocity - np.complex64(complex(_median(sample.real), _median(sample.imag))))
 
     def vector_bits(self) -> np.ndarray:
         """Rough cost of the vectors: a bit for each edge between different ones, and the length of the difference."""
@@ -370,7 +381,7 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
     """
     blocks_hw = (grid_hw[0] // config.merge, grid_hw[1] // config.merge)
     shape = (len(frames), *blocks_hw)
-    change, motion, bits, surprise = (np.zeros(shape, dtype=np.float32) for _ in range(4))
+    change, motion, residuals, bits, surprise = (np.zeros(shape, dtype=np.float32) for _ in range(5))
     seconds = table.seconds[[frame.index for frame in frames]]
     memory = np.searchsorted(seconds, seconds - MEMORY_SECONDS, side="right") - 1
     pictures: dict[int, _Picture] = {}  # by presentation index
@@ -384,11 +395,12 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
         previous = pictures[frames[position - 1].index]
         change[position] = _pool(np.abs(current.cells - previous.cells) @ _THIRD, *blocks_hw)
         unexplained, compensated = _unexplained(current, previous, window, blocks_hw)
+        surprise[position] = _standing_out(unexplained)
         # What a frame half a second ago explains was there before and is only uncovered again.
-        if 0 <= memory[position] < position - 1:
+        if 0 <= memory[position] < position - 1 and surprise[position].max() > SURPRISE_START:
             old = pictures[frames[memory[position]].index]
             unexplained = np.minimum(unexplained, _unexplained(current, old, window, blocks_hw)[0])
-        surprise[position] = _standing_out(unexplained)
+            surprise[position] = _standing_out(unexplained)
 
         vector_bits, residual = np.float32(0), None
         vectors = frame.motion_vectors
@@ -403,14 +415,19 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
             if frame.pict_type == "P" and sources:
                 vector_bits = rows @ field.vector_bits() @ cols.T
                 residual = _compensated_residual(current, sources, field, source_hw, blocks_hw)
-        size = 8.0 * table.size[frame.index]
-        if not table.is_key[frame.index] and size:
-            if residual is None:
-                residual = _pool(np.abs(current.luma - compensated), *blocks_hw)
+        if residual is None:
+            residual = _pool(np.abs(current.luma - compensated), *blocks_hw)
+        residuals[position] = residual
+        if not table.is_key[frame.index]:
+            size = 8.0 * table.size[frame.index]
             rest = max(size - vector_bits.sum(), MIN_RESIDUAL_SHARE * size)
             bits[position] = vector_bits + residual * np.float32(rest / max(residual.sum(), 1e-6))
         for stale in frames[max(memory[position - 1], 0) : max(memory[position], 0)]:
             del pictures[stale.index]
+
+    # The bytes of a key frame say where the encoder put it. It counts as if it were predicted.
+    key = table.is_key[[frame.index for frame in frames]]
+    bits[key] = residuals[key] * (bits.sum() / max(residuals[~key].sum(), np.float32(1e-6)))
 
     scores = CHANGE_WEIGHT * _relative(change, CHANGE_FLOOR)
     scores += MOTION_WEIGHT * _relative(motion, MOTION_FLOOR)

@@ -62,8 +62,8 @@ def select_evidence(
         crowding_penalty (`float`): λ of the penalty, 0 for plain top-K.
         anchor (`int`, *optional*): frame shown whole already, from which no block is taken.
         bad (`np.ndarray` of shape `(num_frames,)`, bool, *optional*): frames no block may be taken from.
-        max_frames (`int`, *optional*): at most this many distinct frames, those whose blocks are furthest above the
-            weakest that the budget would take.
+        max_frames (`int`, *optional*): at most this many distinct frames, those whose blocks, all together or the best
+            one alone, are furthest above the weakest that the budget would take.
 
     Returns:
         `np.ndarray` of shape `(k, 3)`, int64: (frame, block row, block column), sorted in that order.
@@ -77,9 +77,12 @@ def select_evidence(
     adjusted = flat / np.sqrt(1.0 + crowding_penalty * rank)
     budget = min(budget, int(allowed.sum()) * rows * cols)
     if budget and max_frames is not None and allowed.sum() > max_frames:
-        # What a frame has over the weakest block that would be taken: one strong block outweighs many average ones.
+        # By what they have over the weakest block that would be taken: half of the frames for all of their blocks
+        # together (a cut to another scene), the others for their strongest one (a small event).
         weakest = np.partition(adjusted[allowed], -budget, axis=None)[-budget]
-        value = np.where(allowed, np.maximum(adjusted - weakest, 0.0).sum(axis=1), -1.0)
+        excess = np.where(allowed[:, None], np.maximum(adjusted - weakest, 0.0), -1.0)
+        value = excess.max(axis=1)
+        value[np.argsort(-excess.sum(axis=1), kind="stable")[: (max_frames + 1) // 2]] = np.inf
         allowed[np.argsort(-value, kind="stable")[max_frames:]] = False
         budget = min(budget, max_frames * rows * cols)
     adjusted[~allowed] = -np.inf
