@@ -198,7 +198,7 @@ def test_every_modality_without_a_change_of_the_loss(processor, media, model, ki
     torch.testing.assert_close(model(**full).loss, model(**plain).loss, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_give_the_batches_of_the_main_process(processor, dataset, method, tmp_path, bad_rows):
     rows = to_sft_dataset([*dataset, *bad_rows[:1], *dataset])
     expected = list(DataLoader(rows, batch_size=2, collate_fn=OV2DataCollator(processor)))
