@@ -14,11 +14,14 @@
 """Pixels, side data and order of decoded frames, and what decoding costs."""
 
 import dataclasses
+import gc
 import hashlib
 import io
+import os
 import threading
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import av
 import numpy as np
@@ -375,3 +378,22 @@ def test_frames_of_a_later_part_that_are_shown_first():
     assert [frame.index for frame in frames] == [3, 19, 25]
     for frame in frames:
         np.testing.assert_array_equal(frame.image, plain[order[frame.index]].to_ndarray(format="rgb24", threads=1))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_side_data_does_not_keep_pictures():
+    """The pictures of the decoder are freed as they are consumed, not when the garbage collector runs."""
+    frames = np.tile(moving_frames(8, 480, 640), (20, 1, 1, 1))
+    source, table = opened(clip_bytes(frames, options={"preset": "ultrafast", "bf": "2", "g": "80"}))
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    gc.disable()
+    try:
+        for frame in decode_frames(source, table, range(160), side_data=True, luma=True, image=False):
+            if frame.index == 40:
+                before = resident()
+        assert resident() - before < 30 * 640 * 480 * 1.5  # 120 pictures were given out since
+    finally:
+        gc.enable()

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -488,7 +489,9 @@ class _Converter:
         if request.luma:
             out.luma = self._turn(self._luma(frame))
         if request.side_data:
-            side_data = frame.side_data
+            # Not `frame.side_data`: PyAV (18.1) caches a container there that refers back to the frame, a cycle that
+            # keeps every picture until the garbage collector runs. Can go when `Frame.side_data` no longer does.
+            side_data = SideDataContainer(frame)
             vectors = side_data.get(SideDataType.MOTION_VECTORS)
             if vectors is not None and len(vectors):
                 out.motion_vectors = self._turn_vectors(_motion_vectors(vectors), frame.width, frame.height)
