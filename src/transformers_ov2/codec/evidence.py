@@ -64,7 +64,7 @@ class BlockScores:
             out
             of its own frame, 0 for most blocks.
         bits (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): estimated bits per block; for key
-            frames what the others spend on such a residual, 0 for sources without packets.
+            frames what the others spend on such a change, 0 for sources without packets.
         signal_source (`str`): `"motion+residual"`, `"residual"` where the decoder gave no vectors, or `"pixels"` for
             decoded frames, which have no packets either.
     """
@@ -381,7 +381,7 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
     """
     blocks_hw = (grid_hw[0] // config.merge, grid_hw[1] // config.merge)
     shape = (len(frames), *blocks_hw)
-    change, motion, residuals, bits, surprise = (np.zeros(shape, dtype=np.float32) for _ in range(5))
+    change, motion, bits, surprise = (np.zeros(shape, dtype=np.float32) for _ in range(4))
     seconds = table.seconds[[frame.index for frame in frames]]
     memory = np.searchsorted(seconds, seconds - MEMORY_SECONDS, side="right") - 1
     pictures: dict[int, _Picture] = {}  # by presentation index
@@ -415,10 +415,9 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
             if frame.pict_type == "P" and sources:
                 vector_bits = rows @ field.vector_bits() @ cols.T
                 residual = _compensated_residual(current, sources, field, source_hw, blocks_hw)
-        if residual is None:
-            residual = _pool(np.abs(current.luma - compensated), *blocks_hw)
-        residuals[position] = residual
-        if not table.is_key[frame.index]:
+        if not table.is_key[frame.index] and table.size[frame.index]:
+            if residual is None:
+                residual = _pool(np.abs(current.luma - compensated), *blocks_hw)
             size = 8.0 * table.size[frame.index]
             rest = max(size - vector_bits.sum(), MIN_RESIDUAL_SHARE * size)
             bits[position] = vector_bits + residual * np.float32(rest / max(residual.sum(), 1e-6))
@@ -427,7 +426,7 @@ def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_h
 
     # The bytes of a key frame say where the encoder put it. It counts as if it were predicted.
     key = table.is_key[[frame.index for frame in frames]]
-    bits[key] = residuals[key] * (bits.sum() / max(residuals[~key].sum(), np.float32(1e-6)))
+    bits[key] = change[key] * (bits.sum() / max(change[~key].sum(), np.float32(1e-6)))
 
     scores = CHANGE_WEIGHT * _relative(change, CHANGE_FLOOR)
     scores += MOTION_WEIGHT * _relative(motion, MOTION_FLOOR)
