@@ -389,7 +389,7 @@ def make_loop(paths: list[str], out: str, seconds: int, width: int = 1280, heigh
                 with av.open(path) as source:
                     for frame in source.decode(video=0):
                         if written < seconds * fps:
-                            frame = frame.reformat(width, height, "yuv420p")
+                            frame = frame.reformat(width, height, "yuv420p", threads=1)
                             frame.pts, frame.pict_type = None, 0
                             container.mux(stream.encode(frame))
                             written += 1

@@ -62,7 +62,7 @@ def write_clip(path, num_frames=30, size=(56, 84), rate=10, pts=None, gop=10, co
 
 def read_clip(path):
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        return np.stack([frame.to_ndarray(format="rgb24", threads=1) for frame in container.decode(video=0)])
 
 
 @pytest.fixture(scope="module")

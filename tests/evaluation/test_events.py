@@ -24,7 +24,7 @@ from transformers_ov2.evaluation.events import EVENT_KINDS, Event, EventClip, ev
 
 def frames_of(clip):
     with av.open(io.BytesIO(clip.data)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        return np.stack([frame.to_ndarray(format="rgb24", threads=1) for frame in container.decode(video=0)])
 
 
 @pytest.mark.parametrize("kind", EVENT_KINDS)
