@@ -37,6 +37,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -383,6 +384,7 @@ def make_loop(paths: list[str], out: str, seconds: int, width: int = 1280, heigh
     with av.open(out, "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, fps)
         written = 0
         while written < seconds * fps:
             for path in paths:
@@ -390,7 +392,7 @@ def make_loop(paths: list[str], out: str, seconds: int, width: int = 1280, heigh
                     for frame in source.decode(video=0):
                         if written < seconds * fps:
                             frame = frame.reformat(width, height, "yuv420p", threads=1)
-                            frame.pts, frame.pict_type = None, 0
+                            frame.pts, frame.time_base, frame.pict_type = written, Fraction(1, fps), 0
                             container.mux(stream.encode(frame))
                             written += 1
         container.mux(stream.encode())
