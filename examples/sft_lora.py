@@ -111,6 +111,8 @@ def read_data(path: Path, collator: OV2DataCollator, args: argparse.Namespace) -
     with PartialState().main_process_first():
         rows = pretokenize(to_sft_dataset(path), collator, num_proc=args.workers or None)
         good = rows.filter(lambda error: error is None, input_columns="error")
+    if not len(good):
+        raise SystemExit(f"{path}: no sample can be used. The first one: {rows[0]['error']}")
     if PartialState().is_main_process:
         lengths = good["length"]
         print(f"{path}: {len(good)} samples of {min(lengths)} to {max(lengths)} tokens, median {median(lengths):.0f}")

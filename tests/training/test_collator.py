@@ -220,6 +220,8 @@ def test_a_collator_can_be_pickled(processor, dataset):
 
 @pytest.mark.parametrize("num_proc", [None, 2])
 def test_pretokenized_samples(processor, mixed_rows, bad_rows, num_proc, tmp_path):
+    # Starts torch's threads: forks of a process that has some must not wait for them.
+    torch.ones(2_000_000).mul(2)
     rows = to_sft_dataset([*mixed_rows, bad_rows[0]])
     collator = OV2DataCollator(processor, cache=CodecStreamCache(tmp_path / "cache"))
     measured = pretokenize(rows, collator, num_proc=num_proc)

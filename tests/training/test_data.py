@@ -136,6 +136,24 @@ def test_jsonl_file_becomes_a_dataset(tmp_path, write_jsonl):
     assert dataset[1]["messages"][0]["content"] == [{"type": "text", "text": "p"}]
 
 
+def test_a_jsonl_file_is_read_again_when_it_changes(tmp_path, write_jsonl):
+    for caption in ("x", "y", "z"):
+        path = write_jsonl(tmp_path / "rows.jsonl", [{"image": "a.png", "caption": caption}])
+        assert texts(to_sft_dataset(path)[0])[1] == caption
+
+
+def test_wrong_lines_are_named(tmp_path, write_jsonl):
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"image": "a.png", "caption": "x"}, {"image": "a.png"}])
+    with pytest.raises(ValueError, match="rows.jsonl, line 2: .*needs `messages`"):
+        to_sft_dataset(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="rows.jsonl is empty"):
+        to_sft_dataset(path)
+    path.write_text('{"image": "a.png"')
+    with pytest.raises(ValueError, match="rows.jsonl, line 1: "):
+        to_sft_dataset(path)
+
+
 def test_dataset_and_iterable_dataset_give_the_rows_of_a_list():
     rows = [{"video": "a.mp4", "caption": "x", "extra": 1}, {"video": "b.mp4", "caption": "y", "extra": 2}]
     expected = list(to_sft_dataset(rows))

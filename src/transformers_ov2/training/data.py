@@ -15,13 +15,14 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
 from datasets import Dataset, Features, Image, IterableDataset, Json, List, Value
+from datasets.exceptions import DatasetGenerationError
 from PIL import Image as PILImage
 
 from ..codec import CodecStream
@@ -120,10 +121,21 @@ def to_sft_dataset(
             features=None if features is None else _sft_features(_holds_pictures(features)),
         )
     if isinstance(rows, str | Path):
-        path = Path(rows)
-        media_root = path.parent if media_root is None else media_root
-        with path.open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file if line.strip()]
+        path = Path(rows).absolute()
+        state = path.stat()
+        if not state.st_size:
+            raise ValueError(f"{path} is empty.")
+        kwargs = {
+            "path": str(path),
+            "media_root": str(path.parent if media_root is None else media_root),
+            # A part of the key under which the data set is kept: a file that was written again is read again.
+            "written": (state.st_size, state.st_mtime_ns),
+        }
+        try:
+            # Goes to disk, not to memory, whatever the size of the file.
+            return Dataset.from_generator(_read_lines, features=SFT_FEATURES, gen_kwargs=kwargs)
+        except DatasetGenerationError as error:
+            raise error.__cause__ from None
     converted = [to_sft_row(row, media_root) for row in rows]
     pictures = any(not isinstance(image, str) for row in converted for image in row["images"])
     for row in converted:
@@ -134,6 +146,16 @@ def to_sft_dataset(
                     "video to a file, or use an `IterableDataset`."
                 )
     return Dataset.from_list(converted, features=_sft_features(pictures))
+
+
+def _read_lines(path: str, media_root: str, written: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield to_sft_row(json.loads(line), media_root)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}: {error}") from error
 
 
 def _sft_features(pictures: bool) -> Features:

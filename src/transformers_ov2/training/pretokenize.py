@@ -15,8 +15,10 @@
 Pre-tokenize a data set once: codec streams into a cache, real token counts and bad samples into columns.
 """
 
+import os
 from typing import Any
 
+import torch
 from datasets import Dataset, Value
 
 from .collator import OV2DataCollator
@@ -46,7 +48,7 @@ def pretokenize(dataset: Dataset, collator: OV2DataCollator, num_proc: int | Non
     features.update(_FEATURES)
     return dataset.map(
         _measure,
-        fn_kwargs={"collator": collator},
+        fn_kwargs={"collator": collator, "main_process": os.getpid()},
         features=features,
         num_proc=num_proc,
         desc="Tokenizing samples",
@@ -55,7 +57,11 @@ def pretokenize(dataset: Dataset, collator: OV2DataCollator, num_proc: int | Non
     )
 
 
-def _measure(row: dict[str, Any], collator: OV2DataCollator) -> dict[str, Any]:
+def _measure(row: dict[str, Any], collator: OV2DataCollator, main_process: int) -> dict[str, Any]:
+    if os.getpid() != main_process:
+        # One thread per worker, as in a data loader's: the OpenMP threads that torch started in the main process do
+        # not exist in its forks, which would wait for them forever.
+        torch.set_num_threads(1)
     try:
         return {"length": collator.encode(row)["input_ids"].shape[1], "error": None}
     # As in the collator: damaged media make their decoders raise anything.
