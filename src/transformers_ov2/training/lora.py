@@ -28,7 +28,7 @@ QUANTIZATION_SKIP_MODULES = ["model.visual", "lm_head"]
 RECIPES = ("language_model", "language_model+merger", "all")
 # Parts of the model in the order of the data, by their prefix (without that of wrappers).
 PARTS = {
-    "vision": ("model.visual.embeddings.", "model.visual.layernorm_", "model.visual.encoder.", "model.visual.head."),
+    "vision": ("model.visual.embeddings.", "model.visual.layernorm_", "model.visual.encoder."),
     "merger": ("model.visual.merger.",),
     "language_model": ("model.language_model.", "lm_head."),
 }
