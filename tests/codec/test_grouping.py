@@ -140,7 +140,7 @@ def test_long_group_decodes_a_bounded_number_of_pictures():
     assert chosen[0] == 0 and limit <= len(chosen) <= 2 * limit
     assert (np.diff(chosen) > 0).all()
     # A GOP is decoded up to its last candidate.
-    assert sum(chosen[chosen // gop == g].max() % gop + 1 for g in np.unique(chosen // gop)) <= 12 * limit
+    assert sum(chosen[chosen // gop == g].max() % gop + 1 for g in np.unique(chosen // gop)) <= 512 + 6 * limit
     assert len(np.unique(chosen // gop)) == n // gop  # every GOP is looked into
 
 

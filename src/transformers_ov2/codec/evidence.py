@@ -105,14 +105,21 @@ def is_bad_frame(image: np.ndarray) -> bool:
 
 
 def _pool(image: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Means of `rows × cols` equal cells of `[height, width]` or `[height, width, channels]`, float32."""
-    height, width = image.shape[:2]
-    channels = image.shape[2:]
-    exact = np.uint32 if image.dtype == np.uint8 else np.float32
-    # Row sums first: their inner axis is long and contiguous.
-    sums = image.reshape(rows, height // rows, -1).sum(axis=1, dtype=exact)
-    sums = sums.reshape(rows, cols, width // cols, *channels).sum(axis=2, dtype=exact)
-    return sums.astype(np.float32) * np.float32(rows * cols / (height * width))
+    """Means of `rows × cols` equal cells of `[height, width]` float32 or `[height, width, channels]` uint8; float32."""
+    height, width = image.shape[0] // rows, image.shape[1] // cols
+    if image.ndim == 2:
+        sums = image.reshape(rows, height, -1).sum(axis=1).reshape(rows, cols, width).sum(axis=2)
+    else:
+        # Adding slices beats a reduction along a short axis, in the narrowest type that holds the sum.
+        strips = image.reshape(rows, height, -1)
+        sums = strips[:, 0].astype(np.uint16 if height * width <= 257 else np.uint32)
+        for row in range(1, height):
+            sums += strips[:, row]
+        strips = sums.reshape(rows, cols, width, -1)
+        sums = strips[:, :, 0].copy()
+        for col in range(1, width):
+            sums += strips[:, :, col]
+    return sums * np.float32(1 / (height * width))
 
 
 def _cells_per_side(block: int, merge: int) -> int:

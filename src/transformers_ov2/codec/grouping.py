@@ -27,8 +27,10 @@ BIN_SECONDS = 0.5
 MIN_GROUP_SECONDS = 1.5
 MAX_GROUP_SECONDS = 6.0
 
-# Pictures that may be decoded per frame that may give blocks, and candidates per such frame in groups that exceed it.
-DECODE_FACTOR = 12
+# Pictures that may be decoded of a whole video, and besides for each frame that may give blocks; candidates for each
+# such frame in groups that have more.
+DECODE_PICTURES = 512
+DECODE_FACTOR = 6
 SPARSE_FACTOR = 2
 
 
@@ -133,9 +135,9 @@ def choose_frames(table, bounds, limit: int, config) -> np.ndarray:
 
     Blocks come from at most `limit` frames in the end, and which ones is best told from the pictures: packets betray
     what happens in a still or panning scene, but drown in noise and fades. So all reference pictures are candidates,
-    as long as they are no more than `DECODE_FACTOR · limit`: decoding them costs nothing that decoding any of them
-    would not, and together they miss no event longer than the few frames between them. Other pictures are added,
-    largest packet first, where that leaves room under the limit.
+    as long as they are no more than `DECODE_FACTOR · limit` and the group's share of `DECODE_PICTURES`: decoding one
+    takes those before it anyway, and together they miss no event longer than the few frames between them. Other
+    pictures are added, largest packet first, where that leaves room under the limit.
 
     In a longer group every GOP is decoded only as far as an equal share of that many pictures reaches (a short one
     whole), and `SPARSE_FACTOR · limit` of these are candidates: of each equal run of them the one of largest packet.
@@ -161,7 +163,7 @@ def choose_frames(table, bounds, limit: int, config) -> np.ndarray:
         others = frames[~candidate]
         largest = np.argsort(-table.size[others], kind="stable")[: limit - len(references)]
         return np.sort(np.concatenate([references, others[largest]]))
-    most = DECODE_FACTOR * limit
+    most = DECODE_FACTOR * limit + DECODE_PICTURES * (end - start) // table.num_frames
     if len(references) <= most:
         return references
     gop = np.cumsum(table.is_key[references])
