@@ -105,7 +105,7 @@ def is_bad_frame(image: np.ndarray) -> bool:
 
 
 def _pool(image: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Means of `rows × cols` equal cells of `[height, width]` float32 or `[height, width, channels]` uint8; float32."""
+    """Means of `rows × cols` cells of `[height, width]` float32 or `[height, width, channels]` uint8, as float32."""
     height, width = image.shape[0] // rows, image.shape[1] // cols
     if image.ndim == 2:
         sums = image.reshape(rows, height, -1).sum(axis=1).reshape(rows, cols, width).sum(axis=2)
