@@ -115,7 +115,7 @@ def read_data(path: Path, collator: OV2DataCollator, args: argparse.Namespace) -
         raise SystemExit(f"{path}: no sample can be used. The first one: {rows[0]['error']}")
     if PartialState().is_main_process:
         lengths = good["length"]
-        print(f"{path}: {len(good)} samples of {min(lengths)} to {max(lengths)} tokens, median {median(lengths):.0f}")
+        print(f"{path.name}: {len(good)} samples of {min(lengths)} to {max(lengths)} tokens, median {median(lengths):.0f}")
         for row in rows.filter(lambda error: error is not None, input_columns="error").select_columns("error"):
             print(f"  left out: {row['error']}")
     return good
