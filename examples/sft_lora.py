@@ -114,8 +114,8 @@ def read_data(path: Path, collator: OV2DataCollator, args: argparse.Namespace) -
     if not len(good):
         raise SystemExit(f"{path}: no sample can be used. The first one: {rows[0]['error']}")
     if PartialState().is_main_process:
-        lengths = good["length"]
-        print(f"{path.name}: {len(good)} samples of {min(lengths)} to {max(lengths)} tokens, median {median(lengths):.0f}")
+        lengths = list(good["length"])
+        print(f"{path.name}: {len(good)} samples of {min(lengths)} to {max(lengths)} tokens, median {median(lengths)}")
         for row in rows.filter(lambda error: error is not None, input_columns="error").select_columns("error"):
             print(f"  left out: {row['error']}")
     return good

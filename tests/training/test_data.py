@@ -33,6 +33,7 @@ def texts(row):
     [
         ({"video": "a.mp4", "caption": "x"}, ["<video>Describe this video.", "x"]),
         ({"image": "a.png", "caption": "x"}, ["<image>Describe this image.", "x"]),
+        ({"image": "a.png", "caption": "x", "patch_positions": []}, ["<image>Describe this image.", "x"]),
         ({"video": "a.mp4", "prompt": "What?", "caption": "x"}, ["<video>What?", "x"]),
         ({"video": "a.mp4", "question": "What?", "answer": "x"}, ["<video>What?", "x"]),
         ({"video": "a.mp4", "prompt": "What?", "completion": "x"}, ["<video>What?", "x"]),
@@ -110,6 +111,10 @@ def test_relative_paths_start_from_the_media_root(tmp_path):
     ("row", "message"),
     [
         ({"video": "a.mp4"}, "needs `messages`"),
+        (
+            {"video": "a.mp4", "images": ["a.png"], "patch_positions": ["a.npy"], "caption": "x"},
+            "and videos besides",
+        ),
         (
             {"images": ["a.png"], "prompt": "<image> <image>", "completion": "x"},
             "2 places for a image, but it brings 1",

@@ -25,6 +25,7 @@ from datasets import Dataset, Features, Image, IterableDataset, Json, List, Valu
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image as PILImage
 
+from .. import __version__
 from ..codec import CodecStream
 
 
@@ -71,8 +72,9 @@ def to_sft_row(row: Mapping[str, Any], media_root: str | Path | None = None) -> 
     videos = [{"type": "video", "video": _path(video, media_root)} for video in _as_list(row, "video", "videos")]
     images = [_path(image, media_root) for image in _as_list(row, "image", "images")]
 
-    positions = row.get("patch_positions", row.get("positions_thw"))
-    if positions is not None:
+    if positions := row.get("patch_positions") or row.get("positions_thw"):
+        if videos:
+            raise ValueError(f"Row {row.get('id', row)}: it has canvases with `patch_positions` and videos besides.")
         positions = [positions] if isinstance(positions, str) else list(positions)
         block = {
             "type": "video",
@@ -129,7 +131,7 @@ def to_sft_dataset(
             "path": str(path),
             "media_root": str(path.parent if media_root is None else media_root),
             # A part of the key under which the data set is kept: a file that was written again is read again.
-            "written": (state.st_size, state.st_mtime_ns),
+            "state": (state.st_size, state.st_mtime_ns, __version__),
         }
         try:
             # Goes to disk, not to memory, whatever the size of the file.
@@ -148,7 +150,7 @@ def to_sft_dataset(
     return Dataset.from_list(converted, features=_sft_features(pictures))
 
 
-def _read_lines(path: str, media_root: str, written: tuple[int, int]) -> Iterator[dict[str, Any]]:
+def _read_lines(path: str, media_root: str, state: tuple) -> Iterator[dict[str, Any]]:
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
