@@ -178,10 +178,10 @@ def _decode(
             yield converter.from_array(index, source.frame(index))
         return
     jobs = _plan(table, indices)
-    num_threads = min(num_threads, len(jobs))
+    # A single job gets a thread of its own as well, so that the caller works on frames while others are decoded.
     frames = (
-        _Pool(source, table, jobs, request, num_threads)
-        if num_threads > 1
+        _Pool(source, table, jobs, request, min(num_threads, len(jobs)))
+        if num_threads > 1 and len(indices) > 1
         else _decode_jobs(source, table, jobs, request)
     )
     done = 0
