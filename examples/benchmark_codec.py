@@ -117,18 +117,25 @@ def keep_reference(clip: Clip, command: str, num_canvases: int) -> Kept:
     return Kept(positions.reshape(-1, 3), canvases, tokens[np.flatnonzero(np.diff(tokens, prepend=-1))])
 
 
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def run_reference(path: str, command: str, num_canvases: int, folder: str) -> tuple[dict, float, int]:
     """Its meta.json, wall-clock seconds and peak memory in bytes of one run of cv-preinfer."""
     arguments = [command, "--video", path, "--out_dir", folder, "--num_sampled_frames", str(num_canvases * 8)]
     environment = os.environ | {"PATH": f"{Path(command).parent}{os.pathsep}{os.environ['PATH']}"}
     begin = time.perf_counter()
-    with open(os.devnull, "w") as null:
-        process = subprocess.Popen([*arguments, "--max_pixels", "150000"], env=environment, stdout=null, stderr=null)
-        _, status, usage = os.wait4(process.pid, 0)
+    # By way of a small process: the peak of a child counts from its fork, when it still is its parent.
+    process = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *arguments, "--max_pixels", "150000"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
+    )  # fmt: skip
     seconds = time.perf_counter() - begin
-    if status:
-        raise RuntimeError(f"{command} failed on {path} (status {status})")
-    return json.loads(Path(folder, "meta.json").read_text()), seconds, usage.ru_maxrss * 1024
+    return json.loads(Path(folder, "meta.json").read_text()), seconds, int(process.stdout) * 1024
 
 
 def keep_stream(clip: Clip, **options) -> Kept:

@@ -116,8 +116,15 @@ def test_real_clips_share_their_energy(clip):
     np.testing.assert_allclose(shares, 0.25, atol=0.07)
 
 
-def test_short_group_is_taken_whole():
+def test_short_group_of_reference_pictures_is_taken_whole():
     np.testing.assert_array_equal(choose_frames(make_table(np.ones(50)), (10, 42), 32, CONFIG), np.arange(10, 42))
+
+
+@pytest.mark.parametrize("limit", [1, 4, 32])
+def test_there_are_frames_to_fill_the_canvases(limit):
+    table = make_table(np.ones(50), references=np.arange(50) == 0)
+    assert len(choose_frames(table, (3, 40), limit, CONFIG)) == max(4, limit // 2)
+    np.testing.assert_array_equal(choose_frames(table, (3, 6), limit, CONFIG), [3, 4, 5])
 
 
 def test_all_reference_pictures_are_candidates():
@@ -126,10 +133,10 @@ def test_all_reference_pictures_are_candidates():
     np.testing.assert_array_equal(chosen, [1, *range(2, 201, 2)])
 
 
-def test_largest_other_pictures_fill_up_to_the_limit():
+def test_largest_other_pictures_fill_up_to_half_the_limit():
     references = np.arange(60) % 4 == 0
     sizes = np.arange(60)
-    chosen = choose_frames(make_table(sizes, references=references), (0, 60), 20, CONFIG)
+    chosen = choose_frames(make_table(sizes, references=references), (0, 60), 40, CONFIG)
     np.testing.assert_array_equal(np.setdiff1d(chosen, np.arange(0, 60, 4)), [54, 55, 57, 58, 59])
 
 

@@ -137,7 +137,8 @@ def choose_frames(table, bounds, limit: int, config) -> np.ndarray:
     what happens in a still or panning scene, but drown in noise and fades. So all reference pictures are candidates,
     as long as they are no more than `DECODE_FACTOR · limit` and the group's share of `DECODE_PICTURES`: decoding one
     takes those before it anyway, and together they miss no event longer than the few frames between them. Other
-    pictures are added, largest packet first, where that leaves room under the limit.
+    pictures are added, largest packet first, only where there are fewer than half the limit: they cost their own
+    decoding, and show little that the reference pictures beside them do not.
 
     In a longer group every GOP is decoded only as far as an equal share of that many pictures reaches (a short one
     whole), and `SPARSE_FACTOR · limit` of these are candidates: of each equal run of them the one of largest packet.
@@ -146,22 +147,21 @@ def choose_frames(table, bounds, limit: int, config) -> np.ndarray:
         table (`PacketTable`): one entry per shown frame, presentation order.
         bounds (`tuple[int, int]`): half-open frame bounds of the group.
         limit (`int`): how many frames may give blocks in the end.
-        config (`CodecStreamConfig`): unused by this rule.
+        config (`CodecStreamConfig`): `images_per_group` is used: as many frames are needed to fill the canvases.
 
     Returns:
         `np.ndarray` of shape `(num_candidates,)`, int64: ascending presentation indices, the group's first frame among
-        them; at least `min(limit, end - start)`.
+        them; at least `min(limit // 2, end - start)`.
     """
     start, end = int(bounds[0]), int(bounds[1])
-    if end - start <= limit:
-        return np.arange(start, end, dtype=np.int64)
     frames = np.arange(start, end, dtype=np.int64)
     candidate = table.is_reference[start:end].copy()
     candidate[0] = True
     references = frames[candidate]
-    if len(references) <= limit:
+    least = max(limit // 2, config.images_per_group)
+    if len(references) < least:
         others = frames[~candidate]
-        largest = np.argsort(-table.size[others], kind="stable")[: limit - len(references)]
+        largest = np.argsort(-table.size[others], kind="stable")[: least - len(references)]
         return np.sort(np.concatenate([references, others[largest]]))
     most = DECODE_FACTOR * limit + DECODE_PICTURES * (end - start) // table.num_frames
     if len(references) <= most:
