@@ -24,8 +24,9 @@ install_requires = [
     "torch>=2.6",
     # AutoVideoProcessor requires it. Keep it from the same source as torch: a CPU build of one breaks the other.
     "torchvision>=0.21",
-    # FFmpeg 8: the side data (motion vectors, block quantisers) that the evidence was measured on.
-    "av>=18",
+    # FFmpeg 8: the side data (motion vectors, block quantisers) that the evidence was measured on. PyAV 19 changed
+    # `av.open`, and no release after 18.1 has been checked for exact motion vectors.
+    "av>=18.1,<19",
     "numpy>=1.26",
     # Chat templates. In transformers it is an extra.
     "jinja2>=3.1.6",
