@@ -14,7 +14,8 @@
 """Synthetic clips whose events are known, and the share of them that a selection of blocks shows.
 
 An event is a square of another colour that appears somewhere for a few frames. A selection covers it when a block over
-its centre comes from a frame in which it is visible. The clips are deterministic: one kind and seed give one file.
+its centre comes from a frame in which it is visible. One kind and seed give the same
+events and pictures; the bytes that x264 makes of them can differ a little from run to run.
 """
 
 import io
