@@ -51,7 +51,7 @@ class LlavaOnevision2Processor(OV2Processor):
 
 
 class Llava_Onevision2Processor(LlavaOnevision2Processor):
-    pass
+    """The spelling of early revisions."""
 
 
 class LlavaOnevision2VideoProcessor(OV2VideoProcessor):
@@ -61,11 +61,11 @@ class LlavaOnevision2VideoProcessor(OV2VideoProcessor):
 
 
 class _LlavaOnevision2Key(PreTrainedConfig):
-    pass
+    """Key of the aliases in the registries."""
 
 
 class _Llava_Onevision2Key(PreTrainedConfig):
-    pass
+    """Key of the alias of early revisions."""
 
 
 # Every projection of the decoder's layers, none of the vision tower's: its names differ, the prefix makes it certain.

@@ -217,7 +217,7 @@ class _Decoded(_Reader):
             for packet in container.demux(stream):
                 if packet.size:
                     yield packet
-        except av.FFmpegError:  # a broken end is the end
+        except av.FFmpegError:  # a broken end is the end of a live stream
             pass
         yield None
 
