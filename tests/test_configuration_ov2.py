@@ -65,6 +65,14 @@ def test_legacy_keys_are_tolerated_and_not_written_again(fixtures, tmp_path):
     assert "auto_map" not in saved
 
 
+def test_no_auto_map_is_written_again(fixtures, tmp_path):
+    raw = read_hub_config(fixtures)
+    for section in (raw, raw["text_config"], raw["vision_config"]):
+        section["auto_map"] = {"AutoConfig": "configuration_remote.RemoteConfig"}
+    OV2Config(**raw).save_pretrained(tmp_path)
+    assert "auto_map" not in (tmp_path / "config.json").read_text()
+
+
 def test_auto_map_is_readable_and_empty(fixtures):
     config = AutoConfig.from_pretrained(fixtures / "hub_layout")
     assert type(config) is OV2Config

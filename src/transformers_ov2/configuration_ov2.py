@@ -170,6 +170,7 @@ class OV2Config(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         kwargs.pop("auto_map", None)
         super().__post_init__(**kwargs)
+        self.text_config.__dict__.pop("auto_map", None)
         if self.vision_config.out_hidden_size is None:
             self.vision_config.out_hidden_size = self.text_config.hidden_size
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
