@@ -28,6 +28,8 @@ install_requires = [
     # `av.open`, and no release after 18.1 has been checked for exact motion vectors.
     "av>=18.1,<19",
     "numpy>=1.26",
+    # `device_map`, which every user with a GPU passes. In transformers it is an extra.
+    "accelerate>=1.10.1",
     # Chat templates. In transformers it is an extra.
     "jinja2>=3.1.6",
     "pillow>=10.0.1",
@@ -38,7 +40,7 @@ install_requires = [
 ]
 
 # TRL 1.16: its collator and what it drops are what the helpers in `training` were written for and tested with.
-train = ["trl>=1.16,<2", "peft>=0.21,<1", "accelerate>=1.10.1", "datasets>=4.7", "pyyaml>=6"]
+train = ["trl>=1.16,<2", "peft>=0.21,<1", "datasets>=4.7", "pyyaml>=6"]
 viz = ["matplotlib>=3.8"]
 # parameterized: transformers' own test suites import it, see tests/common.
 test = [*train, *viz, "parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
