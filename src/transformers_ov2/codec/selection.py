@@ -199,8 +199,7 @@ def select_state(
         features (`np.ndarray` of shape `(num_frames, block_rows, block_cols, feature_dim)`): what each block shows.
         budget (`int`): how many blocks to take; all allowed ones if there are fewer.
         weights (`np.ndarray`, broadcastable to `(num_frames, block_rows, block_cols)`, *optional*): weight of an
-            error,
-            such as the seconds a frame stands for, or its evidence.
+            error, such as the seconds a frame stands for, or its evidence.
         anchor (`int`): frame shown whole already; no block comes from it or from earlier frames.
         bad (`np.ndarray` of shape `(num_frames,)`, bool, *optional*): frames no block may be taken from.
         max_frames (`int`, *optional*): at most this many distinct frames.
