@@ -13,6 +13,7 @@
 # limitations under the License.
 import json
 import pickle
+import re
 
 import av
 import numpy as np
@@ -81,7 +82,9 @@ def test_videos_bring_their_own_options(processor, media):
     batch = collator([codec, frames])
     assert batch["video_grid_thw"].tolist() == [[2, 4, 4], [5, 4, 4]]
     assert batch["video_window_sizes"].tolist() == [2, 4]
-    assert "<0.25 seconds>" in processor.tokenizer.decode(batch["input_ids"][0])
+    stream = processor.video_processor(clip, codec={"target_canvas": 2}, return_metadata=True)["video_metadata"][0]
+    written = re.findall(r"<(\S+) seconds>", processor.tokenizer.decode(batch["input_ids"][0]))
+    assert len(written) > 1 and written == [f"{seconds:.2f}" for seconds in stream.seconds]
     expected = processor.video_processor(clip, video_backend="frames", num_frames=5)["pixel_values_videos"]
     torch.testing.assert_close(batch["pixel_values_videos"][-len(expected) :], expected, rtol=0, atol=0)
 
