@@ -389,7 +389,9 @@ def worker(path: str, selection: str, canvases: int) -> None:
 def make_loop(paths: list[str], out: str, seconds: int, width: int = 1280, height: int = 720, fps: int = 25) -> None:
     """The clips one after the other, again and again, as one H.264 file of 1280x720 with x264's usual GOPs."""
     with av.open(out, "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "23"})
+        # Without part of its assembly, x264 gives the same file every time.
+        options = {"preset": "veryfast", "crf": "23", "x264-params": "cpu-independent=1"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, fps)
         written = 0

@@ -74,10 +74,14 @@ def make_clip(
     """
     if isinstance(frames, int):
         frames = moving_frames(frames)
+    options = dict(options or {})
+    if codec.startswith("libx264"):
+        # Part of x264's assembly (its macroblock tree) gives another file every time.
+        options["x264-params"] = ":".join(filter(None, [options.get("x264-params"), "cpu-independent=1"]))
     time_base = time_base or 1 / Fraction(rate)
     file = str(target) if isinstance(target, Path) else target
     with av.open(file, "w", format=fmt, options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = time_base

@@ -35,7 +35,7 @@ def write_clip(path, frames: np.ndarray, fps: int = 4):
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "10", "g": "6"}
+        stream.options = {"crf": "10", "g": "6", "x264-params": "cpu-independent=1"}  # the same file every time
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
