@@ -161,7 +161,7 @@ def keep_ranked(clip: Clip, rank: str, num_canvases: int, max_tokens: int | None
     rng = np.random.default_rng(0)
     blocks, runs = [], []
     for plan in plans:
-        features = block_features([next(decoded).image for _ in plan.frames], clip.grid)
+        features = block_features([next(decoded).picture for _ in plan.frames], clip.grid)
         if rank == "random":
             # Only as many frames as may have a timestamp take part, or every frame would need one.
             scores = rng.random(features.shape[:3])
@@ -277,7 +277,7 @@ def signals(paths: list[str], command: str | None, folder: str) -> None:
         for plan in plans:
             frames = [next(decoded) for _ in plan.frames]
             found = score_blocks(frames, clip.table, clip.grid, config, (clip.source.height, clip.source.width))
-            features = block_features([frame.image for frame in frames], clip.grid)
+            features = block_features([frame.picture for frame in frames], clip.grid)
             predicted = np.flatnonzero([frame.pict_type == "P" for frame in frames])
             predicted = predicted[predicted > 0]
             if not len(predicted):

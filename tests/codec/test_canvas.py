@@ -16,6 +16,7 @@ import pytest
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig
 from transformers_ov2.codec.canvas import canvas_size, order_blocks, pack_blocks
+from transformers_ov2.codec.picture import PlanarPicture
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,8 @@ def random_stream(num_canvases=3, rows=2, columns=3, patch=4, merge=2, frames=5,
     count = num_canvases * rows * columns
     blocks = np.stack([rng.integers(0, size, count) for size in (frames, rows, columns)], axis=1)
     frame_ids = np.arange(frames) * 7 + 3
-    canvases, positions = pack_blocks(images, frame_ids, blocks, config)
+    pictures = [PlanarPicture.from_rgb(image) for image in images]
+    canvases, positions = pack_blocks(pictures, frame_ids, blocks, config)
     stream = CodecStream(
         canvases=canvases,
         patch_positions=positions,

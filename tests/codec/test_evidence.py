@@ -21,6 +21,7 @@ from transformers_ov2.codec.config import CodecStreamConfig
 from transformers_ov2.codec.decoding import DecodedFrame, decode_frames
 from transformers_ov2.codec.evidence import block_features, error_weights, is_bad_frame, score_blocks
 from transformers_ov2.codec.packets import read_packets
+from transformers_ov2.codec.picture import PlanarPicture
 from transformers_ov2.codec.source import open_source
 
 
@@ -42,7 +43,7 @@ def score(frames, fps=25.0):
     """Scores of decoded frames (no packets, no vectors)."""
     frames = [np.asarray(frame).clip(0, 255).round().astype(np.uint8) for frame in frames]
     table = read_packets(open_source(np.stack(frames), fps=fps))
-    decoded = [DecodedFrame(index, frame, None, "") for index, frame in enumerate(frames)]
+    decoded = [DecodedFrame(index, PlanarPicture.from_rgb(frame), "") for index, frame in enumerate(frames)]
     return score_blocks(decoded, table, GRID, CONFIG, SIZE)
 
 
@@ -148,7 +149,7 @@ def test_signal_source_says_what_was_used(codec, container, source):
     assert (totals >= 0.99 * 8 * table.size[predicted]).all()
     # Key frames count as if they were predicted, whatever their bytes.
     keys = np.flatnonzero(table.is_key)[1:]
-    change = np.abs(np.diff(block_features([frame.image for frame in frames], GRID), axis=0)).sum(axis=(1, 2, 3))
+    change = np.abs(np.diff(block_features([frame.picture for frame in frames], GRID), axis=0)).sum(axis=(1, 2, 3))
     rate = totals.sum() / change[predicted - 1].sum()
     np.testing.assert_allclose(found.bits[keys].sum(axis=(1, 2)), rate * change[keys - 1], rtol=0.05)
 
@@ -187,16 +188,16 @@ def test_any_patch_and_merge(patch, merge):
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for _ in range(3)]
     table = read_packets(open_source(np.stack(frames)))
-    decoded = [DecodedFrame(index, frame, None, "") for index, frame in enumerate(frames)]
+    decoded = [DecodedFrame(index, PlanarPicture.from_rgb(frame), "") for index, frame in enumerate(frames)]
     found = score_blocks(decoded, table, grid, CodecStreamConfig(patch=patch, merge=merge), size)
     assert found.scores.shape == (3, 3, 4) and np.isfinite(found.scores).all()
-    assert block_features(frames, grid, merge).shape[:3] == (3, 3, 4)
+    assert block_features([frame.picture for frame in decoded], grid, merge).shape[:3] == (3, 3, 4)
 
 
 def test_features_measure_squared_pixel_differences():
     a, b = np.zeros((2, *SIZE, 3), dtype=np.uint8)
     b[28:56, 56:84] = (3, 4, 12)
-    features = block_features([a, b], GRID)
+    features = block_features([PlanarPicture.from_rgb(a), PlanarPicture.from_rgb(b)], GRID)
     error = ((features[1] - features[0]) ** 2).sum(axis=2)
     assert error[1, 2] == pytest.approx(28 * 28 * 169)
     assert error.sum() == pytest.approx(error[1, 2])
@@ -221,15 +222,15 @@ def test_weights_are_large_for_few_and_small_for_many():
     ],
 )
 def test_black_solid_and_green_frames_are_bad(frame):
-    assert is_bad_frame(frame.astype(np.uint8))
+    assert is_bad_frame(PlanarPicture.from_rgb(frame.astype(np.uint8)))
 
 
 def test_real_frames_are_good():
     source = open_source(real_clip("bikes"))
     table = read_packets(source)
     for frame in decode_frames(source, table, np.arange(0, 250, 25), size=SIZE):
-        assert not is_bad_frame(frame.image)
-    assert not is_bad_frame(texture().astype(np.uint8))
+        assert not is_bad_frame(frame.picture)
+    assert not is_bad_frame(PlanarPicture.from_rgb(texture().astype(np.uint8)))
 
 
 def test_the_shortcut_for_varied_frames_changes_no_verdict():
@@ -247,4 +248,4 @@ def test_the_shortcut_for_varied_frames_changes_no_verdict():
         solid = luma.std() <= 4 and (std <= 4).all() and (np.ptp(pixels, axis=0) <= 12).all()
         green = ((pixels[:, 1] >= 180) & (pixels[:, 0] <= 90) & (pixels[:, 2] <= 90)).mean() >= 0.35
         lost = mean[1] > 120 and mean[1] - max(mean[0], mean[2]) > 80 and std[1] < 50
-        assert is_bad_frame(frame) == (black or solid or green or lost)
+        assert is_bad_frame(PlanarPicture.from_rgb(frame)) == (black or solid or green or lost)

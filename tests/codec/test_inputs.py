@@ -255,8 +255,8 @@ def test_odd_sizes(size, codec, fmt):
     video = clip_bytes(moving_frames(5, *size), codec, fmt, pix_fmt=pix_fmt)
     source, table = check(video, plain_images(video))
     assert (source.height, source.width) == size
-    for frame in decode_frames(source, table, range(5), size=(28, 28), luma=True, side_data=True):
-        assert frame.image.shape == (28, 28, 3) and frame.luma.shape == size
+    for frame in decode_frames(source, table, range(5), size=(28, 28), side_data=True):
+        assert frame.image.shape == (28, 28, 3)
 
 
 def test_4k():

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .config import CodecStreamConfig
+from .picture import PlanarPicture, planes_to_rgb
 
 
 # From the poorest to the richest.
@@ -230,31 +231,35 @@ def order_blocks(anchor: int, selected: np.ndarray, grid: tuple[int, int]) -> np
 
 
 def pack_blocks(
-    frames: Sequence[np.ndarray], frame_ids: np.ndarray, blocks: np.ndarray, config: CodecStreamConfig
+    pictures: Sequence[PlanarPicture], frame_ids: np.ndarray, blocks: np.ndarray, config: CodecStreamConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Lay blocks out on canvases, row by row of blocks.
 
     Args:
-        frames (`Sequence[np.ndarray]`): the group's frames at canvas size, uint8 `(height, width, 3)` each.
-        frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): their source frame numbers. blocks (`np.ndarray` of
-        shape `(num_blocks, 3)`, int64): (index into `frames`, block row, block column); `num_blocks`
-            is a multiple of the blocks of a canvas.
+        pictures (`Sequence[PlanarPicture]`): the group's frames at canvas size.
+        frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): their source frame numbers.
+        blocks (`np.ndarray` of shape `(num_blocks, 3)`, int64): (index into `pictures`, block row, block column);
+            `num_blocks` is a multiple of the blocks of a canvas.
         config (`CodecStreamConfig`): its `patch` and `merge`.
 
     Returns:
         The canvases, uint8 `(num_canvases, height, width, 3)`, and the patch positions, int64 `(num_canvases, patches,
         3)`, row-major per canvas.
     """
-    height, width, _ = frames[0].shape
+    height, width = pictures[0].size
     f, m = config.factor, config.merge
     rows, columns = height // f, width // f
     frame, row, column = blocks.T
 
-    used, position = np.unique(frame, return_inverse=True)
-    tiles = np.stack([frames[index] for index in used]).reshape(len(used), rows, f, columns, f, 3)
-    tiles = tiles[position, row, :, column]  # (num_blocks, f, f, 3)
-    canvases = tiles.reshape(-1, rows, columns, f, f, 3).swapaxes(2, 3).reshape(-1, height, width, 3)
+    canvases = np.empty((len(blocks) // (rows * columns), rows, f, columns, f, 3), np.uint8)
+    canvas, at = np.divmod(np.arange(len(blocks)), rows * columns)
+    for index in np.unique(frame).tolist():
+        here = np.flatnonzero(frame == index)
+        tiles = pictures[index].planes.reshape(3, rows, f, columns, f)[:, row[here], :, column[here]]
+        tiles = planes_to_rgb(tiles.swapaxes(0, 1), pictures[index].color)  # (blocks of this frame, f, f, 3)
+        canvases[canvas[here], at[here] // columns, :, at[here] % columns] = tiles
+    canvases = canvases.reshape(-1, height, width, 3)
 
     positions = np.empty((len(blocks), m, m, 3), dtype=np.int64)
     positions[..., 0] = frame_ids[frame][:, None, None]

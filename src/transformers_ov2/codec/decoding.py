@@ -33,15 +33,18 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from .packets import NO_TIMESTAMP, PacketSequence, PacketTable
+from .picture import RGB, ColorSpace, PlanarPicture
 from .source import VideoError, VideoSource
 
 
 # Decoded frames that may wait for the consumer, in bytes, over all workers of a call.
-_BUFFER_BYTES = 2**27
+_BUFFER_BYTES = 2**26
 # A gap up to this many bytes is read through rather than sought over.
 _SKIP_BYTES = 2**20
 # Ranges that touch are joined up to this many packets: each range drains the decoder once.
 _MIN_JOB_PACKETS = 16
+# Frames that wait before a decoding thread takes their conversion from the caller's.
+_READY_FRAMES = 4
 # Frames kept back to bring output into the order of timestamps that contradict it.
 _HELD_FRAMES = 16
 # The colour spaces (AVColorSpace) that libswscale converts.
@@ -73,25 +76,27 @@ class DecodedFrame:
 
     Attributes:
         index (`int`): presentation index in the packet table.
-        image (uint8 `[height, width, 3]`, *optional*): RGB, at `size` when one was asked for.
-        luma (uint8 `[height, width]`, *optional*): the Y plane at native size, as coded (limited or full range);
-            pictures of more than 8 bits are cut to their upper 8, RGB ones are converted (BT.601, full range). It
-            may be a read-only view into the decoder's buffer.
+        picture (`PlanarPicture`): its pixels, at `size` when one was asked for.
         pict_type (`str`): `"I"`, `"P"`, `"B"` or `""`.
         motion_vectors (structured array `[num_vectors]` of `MOTION_VECTOR_DTYPE`, *optional*): FFmpeg's
             `AVMotionVector`: block centre `dst_x`, `dst_y` and size `w`, `h` in pixels; the block is predicted from
             `src_x`, `src_y` = dst + motion / motion_scale. `source` is negative for a past reference and positive
             for a future one, not which one. None without vectors (intra pictures, codecs that export none).
-        qp (int32 `[ceil(height / 16), ceil(width / 16)]`, *optional*): quantiser of each macroblock (H.264, MPEG-4,
-            VP9).
+        quantiser_steps (bool `[ceil(height / 16), ceil(width / 16)]`, *optional*): macroblocks whose quantiser differs
+            from that of the one before in coding order (H.264, MPEG-4). Only those with a residual can change it: a
+            skipped or purely predicted one keeps what the last one had.
     """
 
     index: int
-    image: np.ndarray | None
-    luma: np.ndarray | None
+    picture: PlanarPicture
     pict_type: str
     motion_vectors: np.ndarray | None = None
-    qp: np.ndarray | None = None
+    quantiser_steps: np.ndarray | None = None
+
+    @property
+    def image(self) -> np.ndarray:
+        """RGB pixels, uint8 `[height, width, 3]`; converted each time."""
+        return self.picture.to_rgb()
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,6 @@ class _Request:
     """What to make of each frame."""
 
     size: tuple[int, int] | None
-    image: bool
-    luma: bool
     side_data: bool
 
 
@@ -117,10 +120,7 @@ def decode_frames(
     indices: Sequence[int] | np.ndarray,
     *,
     size: tuple[int, int] | None = None,
-    resize: str | None = "area",
     side_data: bool = False,
-    image: bool = True,
-    luma: bool = False,
     num_threads: int = 1,
 ) -> Iterator[DecodedFrame]:
     """Decodes the frames at `indices`, in ascending order, each once.
@@ -128,19 +128,16 @@ def decode_frames(
     Only the groups of pictures that hold a wanted frame are read, from their key frame to the last packet needed;
     non-reference pictures that nobody wants never reach the decoder. Frames are bit-equal to those of a plain
     sequential decode, for any `num_threads`. Memory holds a few frames per thread, whatever the length of the video.
-    The cheapest call for evidence is `image=False, luma=True, side_data=True`: no colour conversion takes place and
-    `luma` is not copied.
+
+    With a `size`, pictures are resized by area interpolation where both sides shrink, by bilinear interpolation
+    otherwise. Those of 8 bits and 4:2:0 stay YUV: each plane is resized alone, chroma from its own resolution.
 
     Args:
         source (`VideoSource`), table (`PacketTable`): a source and its own packet table.
         indices (int `[num_wanted]`): presentation indices into `table`; order and repetitions do not matter.
-        size (`tuple[int, int]`, *optional*): height and width of `image` in display orientation. Native when not
-            given.
-        resize (`str`, *optional*): `"area"`, the only way (None is the same): area interpolation where both sides
-            shrink, bilinear otherwise.
-        side_data (`bool`): export motion vectors and block quantisers.
-        image (`bool`): make RGB images.
-        luma (`bool`): give the luma plane.
+        size (`tuple[int, int]`, *optional*): height and width of the pictures in display orientation. Native, and
+            equal to PyAV's in RGB, when not given.
+        side_data (`bool`): export motion vectors and steps of the quantiser.
         num_threads (`int`): GOP ranges decoded in parallel; with 1 everything runs in the caller's thread.
 
     Yields:
@@ -149,13 +146,11 @@ def decode_frames(
     Raises:
         VideoError: the source cannot be opened any more.
         IndexError: an index is out of range.
-        ValueError: a bad `size`, `resize` or `num_threads`.
+        ValueError: a bad `size` or `num_threads`.
 
     Warns:
         UserWarning: frames could not be decoded (damaged or truncated file); those are left out.
     """
-    if resize not in ("area", None):
-        raise ValueError(f"resize must be 'area', got {resize!r}.")
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"size must be a height and a width in pixels, got {size}.")
     if num_threads < 1:
@@ -165,7 +160,7 @@ def decode_frames(
         raise IndexError(
             f"{source.name}: indices must lie in [0, {table.num_frames}), got {indices[0]} to {indices[-1]}."
         )
-    request = _Request(None if size is None else (int(size[0]), int(size[1])), image, luma, side_data)
+    request = _Request(None if size is None else (int(size[0]), int(size[1])), side_data)
     return _decode(source, table, indices, request, num_threads)
 
 
@@ -180,7 +175,7 @@ def _decode(
     jobs = _plan(table, indices)
     # A single job gets a thread of its own as well, so that the caller works on frames while others are decoded.
     frames = (
-        _Pool(source, table, jobs, request, min(num_threads, len(jobs)))
+        _Pool(source, table, jobs, request, num_threads)
         if num_threads > 1 and len(indices) > 1
         else _decode_jobs(source, table, jobs, request)
     )
@@ -386,20 +381,22 @@ class _Pool:
     def __init__(self, source: VideoSource, table: PacketTable, jobs: list[_Job], request: _Request, num_threads: int):
         self.source, self.table, self.jobs, self.request = source, table, jobs, request
         self.window = num_threads + 1
-        pixels = source.width * source.height
-        out = 0 if not request.image else 3 * (pixels if request.size is None else request.size[0] * request.size[1])
-        # A luma view keeps the whole decoded picture alive, two bytes a pixel and more with high bit depths.
-        frame_bytes = out + 2 * pixels * request.luma + 2**16
-        self.capacity = max(2, _BUFFER_BYTES // (self.window * frame_bytes))
+        num_workers = min(num_threads, len(jobs))
+        # With fewer jobs than threads, the caller's thread converts what it does not have to wait for: decoding one
+        # range is only as fast as one thread.
+        self.converter = _Converter(source, request) if num_workers < num_threads else None
+        height, width = (source.height, source.width) if self.converter or request.size is None else request.size
+        # Two bytes a pixel for most decoded pictures, three for converted ones, and their vectors.
+        frame_bytes = (2 if self.converter else 3) * height * width + 2**16
+        self.capacity = max(2, _BUFFER_BYTES // (min(self.window, len(jobs)) * frame_bytes))
         self.changed = threading.Condition()
-        self.buffers: dict[int, collections.deque[DecodedFrame]] = {}
+        self.buffers: dict[int, collections.deque] = {}  # of `DecodedFrame`s, or what `converter` takes
         self.finished: set[int] = set()
         self.started = self.head = 0
         self.error: BaseException | None = None
         self.stopped = False
         self.threads = [
-            threading.Thread(target=self._work, name="decode_frames", daemon=True)
-            for _ in range(min(num_threads, len(jobs)))
+            threading.Thread(target=self._work, name="decode_frames", daemon=True) for _ in range(num_workers)
         ]
 
     def __iter__(self) -> Iterator[DecodedFrame]:
@@ -421,7 +418,7 @@ class _Pool:
                         self.head += 1
                     self.changed.notify_all()
                 if frame is not None:
-                    yield frame
+                    yield frame if isinstance(frame, DecodedFrame) else self.converter(*frame)
         finally:
             with self.changed:
                 self.stopped = True
@@ -434,8 +431,11 @@ class _Pool:
             converter = _Converter(self.source, self.request)
             with contextlib.closing(_Reader(self.source, self.table.packets, self.request.side_data)) as reader:
                 while (job := self._next_job()) is not None:
-                    for index, frame in reader.frames(self.jobs[job]):
-                        if not self._put(job, converter(index, frame)):
+                    for item in reader.frames(self.jobs[job]):
+                        # The caller is busy where frames wait for it.
+                        if self.converter is None or len(self.buffers[job]) >= _READY_FRAMES:
+                            item = converter(*item)
+                        if not self._put(job, item):
                             return
                     with self.changed:
                         self.finished.add(job)
@@ -454,7 +454,7 @@ class _Pool:
             self.buffers[self.started - 1] = collections.deque()
             return self.started - 1
 
-    def _put(self, job: int, frame: DecodedFrame) -> bool:
+    def _put(self, job: int, frame: DecodedFrame | tuple[int, av.VideoFrame]) -> bool:
         with self.changed:
             self.changed.wait_for(lambda: self.stopped or self.error or len(self.buffers[job]) < self.capacity)
             if self.stopped or self.error:
@@ -474,21 +474,16 @@ class _Converter:
         self.native = self._coded(source.height, source.width)
         self.target = self.native if request.size is None else self._coded(*request.size)
         # One scaler for each conversion: a scaler sets itself up anew whenever its formats or sizes change.
-        self.to_rgb, self.to_planar, self.resizer, self.to_luma = (VideoReformatter() for _ in range(4))
+        self.to_rgb, self.to_planar, self.resize_first, self.resize_chroma = (VideoReformatter() for _ in range(4))
 
     def _coded(self, height: int, width: int) -> tuple[int, int]:
         return (height, width) if self.turns % 2 else (width, height)
 
     def __call__(self, index: int, frame: av.VideoFrame) -> DecodedFrame:
-        request = self.request
         if frame.colorspace not in _COLORSPACES:
             frame.colorspace = 2  # a reserved or damaged tag: read as an untagged picture
-        out = DecodedFrame(index, None, None, _PICTURE_TYPES.get(frame.pict_type, ""))
-        if request.image:
-            out.image = self._turn(self._image(frame))
-        if request.luma:
-            out.luma = self._turn(self._luma(frame))
-        if request.side_data:
+        out = DecodedFrame(index, self._turn_picture(self._picture(frame)), _PICTURE_TYPES.get(frame.pict_type, ""))
+        if self.request.side_data:
             # Not `frame.side_data`: PyAV (18.1) caches a container there that refers back to the frame, a cycle that
             # keeps every picture until the garbage collector runs. Can go when `Frame.side_data` no longer does.
             side_data = SideDataContainer(frame)
@@ -497,58 +492,51 @@ class _Converter:
                 out.motion_vectors = self._turn_vectors(_motion_vectors(vectors), frame.width, frame.height)
             params = side_data.get(SideDataType.VIDEO_ENC_PARAMS)
             if params is not None:
-                out.qp = self._turn(_qp_map(params, frame.width, frame.height))
+                out.quantiser_steps = self._turn(_quantiser_steps(params, frame.width, frame.height))
         return out
 
     def from_array(self, index: int, array: np.ndarray) -> DecodedFrame:
         """A decoded frame of a source of frames."""
-        out = DecodedFrame(index, None, None, "")
         array = np.ascontiguousarray(array)
-        if self.request.image:
-            out.image = array if self.request.size is None else self._image(av.VideoFrame.from_ndarray(array))
-        if self.request.luma:
-            out.luma = _luma_of_rgb(array)
-        return out
+        resized = self.request.size is not None
+        picture = self._picture(av.VideoFrame.from_ndarray(array)) if resized else PlanarPicture.from_rgb(array)
+        return DecodedFrame(index, picture, "")
 
-    def _image(self, frame: av.VideoFrame) -> np.ndarray:
-        rgb = self.to_rgb.reformat(frame, format="rgb24", threads=1)
-        if (rgb.width, rgb.height) == self.target:
-            return rgb.to_ndarray()
-        # libswscale resizes RGB by way of YUV, which is off by several steps. Posing as the planes of a 4:4:4
-        # picture, each channel is resized by itself, right to the rounding.
-        planar = self.to_planar.reformat(rgb, format="gbrp", threads=1)
-        posing = av.VideoFrame(rgb.width, rgb.height, "yuv444p")
-        for plane, channel in zip(posing.planes, planar.planes):
-            plane.update(channel)
+    def _picture(self, frame: av.VideoFrame) -> PlanarPicture:
+        shrinks = self.target[0] <= frame.width and self.target[1] <= frame.height
+        if (frame.width, frame.height) == self.target:
+            return PlanarPicture.from_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
+        if frame.format.name in ("yuv420p", "yuvj420p") and shrinks and not (frame.width % 2 or frame.height % 2):
+            color = ColorSpace.of_yuv(frame.colorspace, frame.color_range == 2)
+            planes = frame.planes
+        else:
+            # libswscale resizes RGB by way of YUV, which is off by several steps, and 4:2:0 with chroma that is off
+            # by up to 20. Plane by plane it is right to the rounding.
+            color, planar = RGB, self.to_rgb.reformat(frame, format="rgb24", threads=1)
+            planes = self.to_planar.reformat(planar, format="gbrp", threads=1).planes
+            planes = (planes[2], planes[0], planes[1])
         width, height = self.target
-        shrinks = width <= rgb.width and height <= rgb.height
-        resized = self.resizer.reformat(
-            posing, width, height, "yuv444p", interpolation=_AREA if shrinks else _BILINEAR, threads=1
-        )
-        out = np.empty((height, width, 3), np.uint8)
-        for channel, plane in zip((1, 2, 0), resized.planes):
-            out[..., channel] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
-        return out
+        out = np.empty((3, height, width), np.uint8)
+        for index, plane in enumerate(planes):
+            pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+            resized = (self.resize_chroma if index else self.resize_first).reformat(
+                av.VideoFrame.from_numpy_buffer(pixels, format="gray8"),
+                width,
+                height,
+                interpolation=_AREA if shrinks else _BILINEAR,
+                threads=1,
+            )
+            plane = resized.planes[0]
+            out[index] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+        return PlanarPicture(out, color)
 
-    def _luma(self, frame: av.VideoFrame) -> np.ndarray:
-        form = frame.format
-        if form.is_rgb and (frame.width, frame.height) == self.native:
-            return _luma_of_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
-        planar = form.components[0].is_luma and not form.has_palette and (form.is_planar or len(form.components) == 1)
-        if not planar or form.is_big_endian or (frame.width, frame.height) != self.native:
-            # Packed pictures, and those that change their size within the video.
-            width, height = self.native
-            frame = self.to_luma.reformat(frame, width, height, "yuv444p", interpolation=_BILINEAR, threads=1)
-        bits = frame.format.components[0].bits
-        dtype = np.dtype(np.uint8 if bits <= 8 else "<u2")
-        plane = frame.planes[0]
-        luma = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)[
-            : frame.height, : frame.width
-        ]
-        return luma if bits <= 8 else (luma >> (bits - 8)).astype(np.uint8)
+    def _turn_picture(self, picture: PlanarPicture) -> PlanarPicture:
+        if not self.turns:
+            return picture
+        return PlanarPicture(np.ascontiguousarray(np.rot90(picture.planes, -self.turns, (1, 2))), picture.color)
 
-    def _turn(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.rot90(array, -self.turns)) if self.turns else array
+    def _turn(self, array: np.ndarray | None) -> np.ndarray | None:
+        return np.ascontiguousarray(np.rot90(array, -self.turns)) if self.turns and array is not None else array
 
     def _turn_vectors(self, vectors: np.ndarray, width: int, height: int) -> np.ndarray:
         for _ in range(self.turns):
@@ -563,11 +551,6 @@ class _Converter:
         return vectors
 
 
-def _luma_of_rgb(image: np.ndarray) -> np.ndarray:
-    """BT.601 luma in full range, with weights in 1/256."""
-    return (image @ np.array([77, 150, 29], np.uint16) >> 8).astype(np.uint8)
-
-
 def _motion_vectors(side_data: av.sidedata.motionvectors.MotionVectors) -> np.ndarray:
     """Only the named fields: the padding of FFmpeg's struct is uninitialised memory, and its flags are unused."""
     raw = side_data.to_ndarray()
@@ -577,22 +560,14 @@ def _motion_vectors(side_data: av.sidedata.motionvectors.MotionVectors) -> np.nd
     return vectors
 
 
-def _qp_map(params: av.sidedata.encparams.VideoEncParams, width: int, height: int) -> np.ndarray:
-    """Quantiser per macroblock, int32 `[ceil(height / 16), ceil(width / 16)]`; larger blocks fill all macroblocks
-    they cover."""
+def _quantiser_steps(params: av.sidedata.encparams.VideoEncParams, width: int, height: int) -> np.ndarray | None:
+    """None unless there is one quantiser for each macroblock, in the order of coding."""
     rows, columns = -(-height // 16), -(-width // 16)
-    qp = np.full((rows, columns), params.qp, np.int32)
-    if not params.nb_blocks:  # VP9 without segments: one quantiser for the whole picture
-        return qp
-    fields = {"names": ["x", "y", "w", "h", "delta"], "formats": ["<i4"] * 5, "offsets": [0, 4, 8, 12, 16]}
-    dtype = np.dtype({**fields, "itemsize": params.block_size})
-    blocks = np.frombuffer(params, dtype, count=params.nb_blocks, offset=params.blocks_offset)
-    values = params.qp + blocks["delta"]
-    # One pass per macroblock offset inside the largest block: four at most a side (64x64).
-    for dy in range(0, int(blocks["h"].max()), 16):
-        for dx in range(0, int(blocks["w"].max()), 16):
-            covers = (blocks["h"] > dy) & (blocks["w"] > dx)
-            y, x = (blocks["y"][covers] + dy) // 16, (blocks["x"][covers] + dx) // 16
-            inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-            qp[y[inside], x[inside]] = values[covers][inside]
-    return qp
+    if params.nb_blocks != rows * columns:
+        return None
+    fields = {"names": ["w", "delta"], "formats": ["<i4", "<i4"], "offsets": [8, 16], "itemsize": params.block_size}
+    blocks = np.frombuffer(params, np.dtype(fields), count=params.nb_blocks, offset=params.blocks_offset)
+    if (blocks["w"] != 16).any():
+        return None
+    delta = np.ascontiguousarray(blocks["delta"])
+    return np.concatenate([[False], delta[1:] != delta[:-1]]).reshape(rows, columns)

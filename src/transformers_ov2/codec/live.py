@@ -120,7 +120,7 @@ class _Reader:
             height, width = width, height
         self.source = VideoSource(self.name, codec, width, height, rotation, Fraction(1), rate, "")
         size = canvas_size(height, width, self.config)
-        return _Converter(self.source, _Request(size=size, image=True, luma=False, side_data=True))
+        return _Converter(self.source, _Request(size=size, side_data=True))
 
 
 class _Frames(_Reader):
@@ -179,7 +179,7 @@ class _Decoded(_Reader):
         decoder = stream.codec_context
         # Frame threading corrupts motion vectors.
         decoder.thread_type, decoder.thread_count = "NONE", 1
-        decoder.options = {"export_side_data": "mvs", "max_pixels": str(MAX_SOURCE_PIXELS)}
+        decoder.options = {"export_side_data": "mvs+venc_params", "max_pixels": str(MAX_SOURCE_PIXELS)}
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         converter = None
         packets: dict[int, tuple[float | None, int, bool]] = {}  # by number: seconds, size, key
@@ -307,14 +307,14 @@ def _tokenize(
         fps=float(rate),
     )
     decoded = [replace(frame.decoded, index=index) for index, frame in enumerate(frames)]
-    size, num_canvases = decoded[0].image.shape[:2], min(config.images_per_group, count)
+    size, num_canvases = decoded[0].picture.size, min(config.images_per_group, count)
     with clock("score"):
         grid_hw = (size[0] // config.patch, size[1] // config.patch)
         stock = score_blocks(decoded, table, grid_hw, config, (reader.source.height, reader.source.width))
     group = ScoredGroup(
         bounds=(0, count),
         frame_ids=np.arange(count),
-        images=[frame.image for frame in decoded],
+        pictures=[frame.picture for frame in decoded],
         evidence=Evidence(stock.scores, stock.surprise, stock.signal_source),
         num_canvases=num_canvases,
         max_timestamps=min(count, config.source_frames_per_canvas * num_canvases),

@@ -163,7 +163,7 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
     codec = source.codec
     inspect = {"h264": _inspect_h264, "hevc": _inspect_hevc, "vp8": _inspect_vp8, "vp9": _inspect_vp9}.get(codec)
     length_size = _nal_length_size(codec, stream.codec_context.extradata)
-    reordered = codec not in _NEVER_REORDERED and stream.codec_context.has_b_frames
+    reordered = codec not in _NEVER_REORDERED and source.has_b_frames
     pts, dts, size, key, reference, entry, shown, layer = ([] for _ in range(8))
     skip_leading = True  # HEVC: leading pictures of the first (or a broken) random access point are not output
     damaged, empty = None, 0

@@ -93,6 +93,7 @@ class VideoSource:
         average_rate (`Fraction`, *optional*): frames per second according to the container, if it says.
         pix_fmt (`str`): FFmpeg's name of the coded pixel format.
         interlaced (`bool`): the first frame consists of two fields.
+        has_b_frames (`bool`): pictures may be shown in another order than they are decoded in.
         num_frames_hint (`int`): number of frames that the header claims, 0 when it is silent. Never rely on it.
         max_source_pixels, max_source_frames (`int`): limits given to [`open_source`].
     """
@@ -106,6 +107,7 @@ class VideoSource:
     average_rate: Fraction | None
     pix_fmt: str
     interlaced: bool = False
+    has_b_frames: bool = False
     num_frames_hint: int = 0
     max_source_pixels: int = MAX_SOURCE_PIXELS
     max_source_frames: int = MAX_SOURCE_FRAMES
@@ -113,6 +115,8 @@ class VideoSource:
     path: str | None = field(default=None, repr=False)
     data: bytes | None = field(default=None, repr=False)
     frames: Sequence[Any] | np.ndarray | None = field(default=None, repr=False)
+    # Once probed: which stream it is, where the header alone describes it.
+    _stream_index: int | None = field(default=None, init=False, repr=False)
     _fingerprint: str | None = field(default=None, init=False, repr=False)
 
     @contextlib.contextmanager
@@ -127,9 +131,10 @@ class VideoSource:
         """
         if self.path is None and self.data is None:
             raise VideoError(f"{self.name}: decoded frames have no container to open.")
-        container = _open_container(self.name, self.path, self.data, self.max_source_pixels)
+        probed = self._stream_index is not None
+        container = _open_container(self.name, self.path, self.data, self.max_source_pixels, probe=not probed)
         try:
-            stream = _video_stream(self.name, container)
+            stream = container.streams[self._stream_index] if probed else _video_stream(self.name, container)
             stream.codec_context.thread_type = "NONE"
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": str(self.max_source_pixels)}
@@ -389,9 +394,14 @@ def _check_sample_tables(name: str, content: _Content, max_frames: int) -> None:
             raise VideoError(f"{name}: its header claims more samples than the file can hold.")
 
 
-def _open_container(name: str, path: str | None, data: bytes | None, max_pixels: int) -> av.container.InputContainer:
+def _open_container(
+    name: str, path: str | None, data: bytes | None, max_pixels: int, *, probe: bool = True
+) -> av.container.InputContainer:
     limits = {"max_pixels": str(max_pixels)}
     guard = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+    if not probe:
+        # Else FFmpeg decodes the first frames to see what the streams are.
+        guard["probesize"] = "32"
     try:
         if path is not None:
             # The explicit protocol keeps FFmpeg from reading one out of a file name such as "concat:a|b".
@@ -457,7 +467,10 @@ def _probe(name: str, content: _Content, max_pixels: int, max_frames: int) -> Vi
         source.average_rate = stream.average_rate or stream.guessed_rate or None
         source.pix_fmt = frame.format.name
         source.interlaced = frame.interlaced_frame
+        source.has_b_frames = bool(stream.codec_context.has_b_frames)
         source.num_frames_hint = stream.frames
+        if container.format.name.startswith("mov,mp4"):
+            source._stream_index = stream.index
     return source
 
 

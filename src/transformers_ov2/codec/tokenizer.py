@@ -27,7 +27,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,9 @@ from .budget import GroupPlan, plan_groups, timestamp_text_tokens
 from .canvas import CodecStream, canvas_size, order_blocks, pack_blocks
 from .config import CodecStreamConfig
 from .decoding import DecodedFrame, decode_frames
-from .evidence import block_features, error_weights, is_bad_frame, score_blocks
+from .evidence import BlockScorer, block_features, error_weights, is_bad_frame
 from .packets import PacketTable, read_packets
+from .picture import PlanarPicture
 from .readiness import partition_readiness, sample_frames
 from .selection import select_evidence, select_state
 from .source import VideoError, VideoSource, open_source
@@ -152,7 +153,7 @@ class ScoredGroup:
     Attributes:
         bounds (`tuple[int, int]`): first source frame and the one after the last.
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the decoded source frames, ascending.
-        images (`list[np.ndarray]`): RGB at canvas size, uint8 `(height, width, 3)` each.
+        pictures (`list[PlanarPicture]`): their pixels, at canvas size.
         evidence (`Evidence`): scores of their blocks.
         num_canvases (`int`): canvases to fill.
         max_timestamps (`int`): at most this many distinct frames may give blocks, the anchor included.
@@ -160,7 +161,7 @@ class ScoredGroup:
 
     bounds: tuple[int, int]
     frame_ids: np.ndarray
-    images: list[np.ndarray]
+    pictures: list[PlanarPicture]
     evidence: Evidence
     num_canvases: int
     max_timestamps: int
@@ -183,15 +184,33 @@ class _Video:
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
 
-    def score(self, frames: list[DecodedFrame], bits: BitMaps | None) -> Evidence:
-        """Scores of some frames; `bits` are of these frames and others."""
-        if bits is not None:
-            scores = score_bits(bits.take([frame.index for frame in frames]), self.size, self.config)
-            return Evidence(scores, np.zeros_like(scores), "bits")
-        grid_hw = (self.size[0] // self.config.patch, self.size[1] // self.config.patch)
-        source_hw = (self.source.height, self.source.width)
-        stock = score_blocks(frames, self.table, grid_hw, self.config, source_hw)
-        return Evidence(stock.scores, stock.surprise, stock.signal_source)
+    def scorer(self, bits: BitMaps | None) -> _Scorer:
+        """For the frames of a group; `bits` are of these frames and others."""
+        return _Scorer(self, bits)
+
+
+class _Scorer:
+    """Scores the frames of a group as they arrive, by their side data or by exact bits."""
+
+    def __init__(self, video: _Video, bits: BitMaps | None):
+        self.video, self.bits = video, bits
+        self.frames: list[DecodedFrame] = []
+        config, source = video.config, video.source
+        grid_hw = (video.size[0] // config.patch, video.size[1] // config.patch)
+        self.stock = BlockScorer(video.table, grid_hw, config, (source.height, source.width))
+
+    def push(self, frame: DecodedFrame) -> None:
+        self.frames.append(frame)
+        if self.bits is None:
+            self.stock.push(frame)
+
+    def finish(self) -> Evidence:
+        if self.bits is None:
+            found = self.stock.finish()
+            return Evidence(found.scores, found.surprise, found.signal_source)
+        bits = self.bits.take([frame.index for frame in self.frames])
+        scores = score_bits(bits, self.video.size, self.video.config)
+        return Evidence(scores, np.zeros_like(scores), "bits")
 
 
 def partition(video: _Video, timestamp_tokens: Callable[[float], int]) -> list[GroupPlan]:
@@ -208,35 +227,30 @@ def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[Score
     wanted = np.concatenate([plan.frames for plan in plans])
     with clock("score"):
         bits = video.read_bits(wanted)
-    for plan, frames in _deal_out(clock.iterate("decode", video.decode(wanted)), plans):
-        with clock("score"):
-            evidence = video.score(frames, bits)
-        yield ScoredGroup(
-            bounds=(plan.start, plan.end),
-            frame_ids=np.array([frame.index for frame in frames], dtype=np.int64),
-            images=[frame.image for frame in frames],
-            evidence=evidence,
-            num_canvases=plan.num_canvases,
-            max_timestamps=plan.max_timestamps,
-        )
-
-
-def _deal_out(
-    decoded: Iterator[DecodedFrame], plans: list[GroupPlan]
-) -> Iterator[tuple[GroupPlan, list[DecodedFrame]]]:
-    """
-    Decoded frames by group. What is left of a group too damaged to fill its canvases joins the next one, so that only
-    the last group can be short.
-    """
-    frames, start = [], 0
+    decoded = clock.iterate("decode", video.decode(wanted))
+    scorer, start = video.scorer(bits), 0
     frame = next(decoded, None)
     for plan in plans:
         while frame is not None and frame.index < plan.end:
-            frames.append(frame)
+            with clock("score"):
+                scorer.push(frame)
             frame = next(decoded, None)
-        if len(frames) >= plan.num_canvases or (frames and plan is plans[-1]):
-            yield replace(plan, start=start, num_canvases=min(plan.num_canvases, len(frames))), frames
-            frames, start = [], plan.end
+        frames = scorer.frames
+        # What is left of a group too damaged to fill its canvases joins the next one, so that only the last group can
+        # be short.
+        if len(frames) < plan.num_canvases and not (frames and plan is plans[-1]):
+            continue
+        with clock("score"):
+            evidence = scorer.finish()
+        yield ScoredGroup(
+            bounds=(start, plan.end),
+            frame_ids=np.array([frame.index for frame in frames], dtype=np.int64),
+            pictures=[frame.picture for frame in frames],
+            evidence=evidence,
+            num_canvases=min(plan.num_canvases, len(frames)),
+            max_timestamps=plan.max_timestamps,
+        )
+        scorer, start = video.scorer(bits), plan.end
 
 
 def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
@@ -251,14 +265,17 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
     with clock("score"):
         bits = video.read_bits(sampled)
 
-    frame_ids, images, portions = [], [], []
+    frame_ids, pictures, portions = [], [], []
     decoded = clock.iterate("decode", video.decode(sampled))
     # Scored in portions: motion vectors need not be kept until the end.
     while frames := list(itertools.islice(decoded, config.group_size)):
+        scorer = video.scorer(bits)
         with clock("score"):
-            portions.append(video.score(frames, bits))
+            for frame in frames:
+                scorer.push(frame)
+            portions.append(scorer.finish())
         frame_ids += [frame.index for frame in frames]
-        images += [frame.image for frame in frames]
+        pictures += [frame.picture for frame in frames]
     if not portions:
         return
     with clock("score"):
@@ -269,11 +286,11 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
         )
         bounds = partition_readiness(evidence.scores, config).tolist()
     # The tool gives nothing for clips this short.
-    for start, end in bounds or [(0, len(images))]:
+    for start, end in bounds or [(0, len(pictures))]:
         yield ScoredGroup(
             bounds=(frame_ids[start], frame_ids[end - 1] + 1),
             frame_ids=np.array(frame_ids[start:end], dtype=np.int64),
-            images=images[start:end],
+            pictures=pictures[start:end],
             evidence=evidence[start:end],
             num_canvases=min(config.images_per_group, end - start),
             max_timestamps=end - start,
@@ -302,7 +319,7 @@ def select(
     scores = group.evidence.scores
     grid = scores.shape[1:]
     budget = (group.num_canvases - 1) * grid[0] * grid[1]
-    bad = np.array([is_bad_frame(image) for image in group.images])
+    bad = np.array([is_bad_frame(picture) for picture in group.pictures])
     anchor = int(np.argmin(bad))
     limits = {"anchor": anchor, "bad": bad, "max_frames": group.max_timestamps - 1}
     selected = np.zeros((0, 3), dtype=np.int64)
@@ -310,7 +327,7 @@ def select(
         selected = select_evidence(scores, budget, crowding_penalty=config.crowding_penalty, **limits)
     elif budget:
         selected = select_state(
-            block_features(group.images, (grid[0] * config.merge, grid[1] * config.merge), config.merge),
+            block_features(group.pictures, (grid[0] * config.merge, grid[1] * config.merge), config.merge),
             budget,
             weights=_error_weights(group, table),
             text_tokens=max(map(timestamp_tokens, table.seconds[group.frame_ids].tolist())),
@@ -332,7 +349,7 @@ def _error_weights(group: ScoredGroup, table: PacketTable) -> np.ndarray:
 
 def pack(group: ScoredGroup, table: PacketTable, blocks: np.ndarray, config: CodecStreamConfig) -> CodecStream:
     """Lay the blocks of a group out on canvases; `blocks` are those of `select`."""
-    canvases, positions = pack_blocks(group.images, group.frame_ids, blocks, config)
+    canvases, positions = pack_blocks(group.pictures, group.frame_ids, blocks, config)
     return CodecStream(
         canvases=canvases,
         patch_positions=positions,
