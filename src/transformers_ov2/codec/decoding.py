@@ -44,7 +44,7 @@ _SKIP_BYTES = 2**20
 # Ranges that touch are joined up to this many packets: each range drains the decoder once.
 _MIN_JOB_PACKETS = 16
 # Frames that wait before a decoding thread takes their conversion from the caller's.
-_READY_FRAMES = 4
+_READY_FRAMES = 8
 # Frames kept back to bring output into the order of timestamps that contradict it.
 _HELD_FRAMES = 16
 # The colour spaces (AVColorSpace) that libswscale converts.

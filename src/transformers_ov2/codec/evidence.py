@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .picture import PlanarPicture, planes_to_rgb
+from .picture import PlanarPicture
 from .pooling import block_means, medians, pool
 from .vectors import read_vectors
 
@@ -92,10 +92,12 @@ def is_bad_frame(picture: PlanarPicture) -> bool:
     # All but a few frames are ruled out by some 2000 of their pixels: none of the rules fits a varied, not green
     # frame.
     step = max(1, math.isqrt(math.prod(picture.size) // 2048))
-    sample = planes_to_rgb(picture.planes[:, ::step, ::step], picture.color).reshape(-1, 3).astype(np.int16)
-    green_over = sample[:, 1] - np.maximum(sample[:, 0], sample[:, 2])
-    if sample[:, 1].std() > 12 and (green_over > 40).mean() < 0.1:
-        return False
+    color, sample = picture.color, picture.planes[:, ::step, ::step].reshape(3, -1).astype(np.float32)
+    luma = color.luma @ sample
+    if luma.std() > 12:
+        green_over = (color.matrix[1] - color.matrix[::2]) @ sample + (color.offset[1] - color.offset[::2])[:, None]
+        if (green_over.min(axis=0) > 40).mean() < 0.1:
+            return False
     pixels = picture.to_rgb().reshape(-1, 3).astype(np.float32)
     luma = pixels @ _LUMA
     mean, std = pixels.mean(axis=0), pixels.std(axis=0)
@@ -172,10 +174,12 @@ class _Group:
                 setattr(self, name, larger)
         for index, picture in enumerate(pictures, start):
             self.cells[index] = _pool_colours(picture, *self.cells.shape[2:])
-            self.luma[index] = 0
-            for weight, plane in zip(picture.color.luma, picture.planes):
-                if weight:
-                    self.luma[index] += weight * pool(plane, *self.luma.shape[1:])
+            luma = [
+                pool(plane, *self.luma.shape[1:], scale=float(weight))
+                for weight, plane in zip(picture.color.luma, picture.planes)
+                if weight
+            ]
+            self.luma[index] = luma[0] if len(luma) == 1 else sum(luma)
         new = self.luma[start : self.num_frames]
         self.pooled[start : self.num_frames] = pool(new, *self.pooled.shape[1:])
         rows, cols = self.small.shape[1:]
@@ -377,9 +381,11 @@ class BlockScorer:
         unexplained, compensated = _unexplained(group, current, current - 1, predicted & ~known)
         for pair, luma in compensated.items():
             residual[pair] = pool(np.abs(group.luma[current[pair]] - luma), *self.blocks_hw)
+        stepped = [pair for pair, index in enumerate(current) if frames[index].quantiser_steps is not None]
+        if stepped:
+            steps = np.stack([frames[current[pair]].quantiser_steps for pair in stepped]).astype(np.float32)
+            residual[stepped] *= np.sqrt(np.float32(UNCHANGED_QUANTISER) + block_means(steps, self.blocks_hw))
         for pair in np.flatnonzero(predicted).tolist():
-            if (steps := frames[current[pair]].quantiser_steps) is not None:
-                residual[pair] *= np.sqrt(UNCHANGED_QUANTISER + block_means(steps, self.blocks_hw))
             rest = max(size[pair] - vector_bits[pair].sum(), MIN_RESIDUAL_SHARE * size[pair])
             bits[pair] = vector_bits[pair] + residual[pair] * np.float32(rest / max(residual[pair].sum(), 1e-6))
 

@@ -13,13 +13,14 @@
 # limitations under the License.
 """Means over cells and blocks of pictures and maps."""
 
+import functools
 import math
 
 import numpy as np
 
 
-def pool(array: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Means of `rows × cols` cells over the last two axes, float32; `array` is float32 or uint8."""
+def pool(array: np.ndarray, rows: int, cols: int, scale: float = 1.0) -> np.ndarray:
+    """Means of `rows × cols` cells over the last two axes, times `scale`, float32; `array` is float32 or uint8."""
     *batch, height, width = array.shape
     high, wide = height // rows, width // cols
     # Adding slices beats a reduction along a short axis, in the narrowest type that holds the sum.
@@ -35,7 +36,7 @@ def pool(array: np.ndarray, rows: int, cols: int) -> np.ndarray:
     sums = strips[..., 0].copy()
     for col in range(1, wide):
         sums += strips[..., col]
-    return sums * np.float32(1 / (high * wide))
+    return sums * np.float32(scale / (high * wide))
 
 
 def block_sums(values: np.ndarray, blocks_hw: tuple[int, int]) -> np.ndarray:
@@ -49,6 +50,7 @@ def block_means(values: np.ndarray, blocks_hw: tuple[int, int]) -> np.ndarray:
     return block_sums(values, blocks_hw) * np.float32(math.prod(blocks_hw) / math.prod(values.shape[-2:]))
 
 
+@functools.lru_cache(maxsize=64)
 def _overlap(cells: int, blocks: int) -> np.ndarray:
     """Share of each of `cells` equal intervals that falls into each of `blocks`, float32 `[blocks, cells]`."""
     edges = np.arange(cells + 1) * (blocks / cells)

@@ -18,13 +18,19 @@ between the video and what the model was last shown at each place, which takes t
 change on top of state) literally.
 """
 
+import math
+
 import numpy as np
 
 
 # LLM tokens that every distinct source frame costs in the prompt: `<12.3 seconds>` and the two vision markers.
 TIMESTAMP_TOKENS = 10
 # Rounds in which `select_state` shares out the cost of timestamps anew.
-REFINEMENTS = 6
+REFINEMENTS = 3
+# The price of a token is searched for so many steps, or until no more than this share of the budget is left over; the
+# rest goes to single blocks.
+SEARCH_STEPS = 20
+UNSPENT = 0.01
 
 
 def _positions(mask: np.ndarray) -> np.ndarray:
@@ -129,22 +135,50 @@ def _cheapest_refreshes(costs: np.ndarray, price: np.ndarray, anchor: int) -> np
     best = np.full((n, positions), np.inf, dtype=np.float32)  # least cost up to a refresh at this frame
     previous = np.full((n, positions), anchor, dtype=np.int64)
     best[anchor] = 0.0
+    column = np.arange(positions)
     sources = [anchor]
     for frame in range(anchor + 1, n):
         if np.isfinite(price[frame]):
             total = best[sources] + costs[frame, sources]
             chosen = total.argmin(axis=0)
             previous[frame] = np.asarray(sources)[chosen]
-            best[frame] = np.take_along_axis(total, chosen[None], axis=0)[0] + np.float32(price[frame])
+            best[frame] = total[chosen, column] + np.float32(price[frame])
             sources.append(frame)
     last = np.asarray(sources)[(best[sources] + costs[n, sources]).argmin(axis=0)]
     refresh = np.zeros((n, positions), dtype=bool)
-    column = np.arange(positions)
     while (last != anchor).any():
         refresh[last, column] = True
         last = np.where(last == anchor, anchor, previous[last, column])
     refresh[anchor] = False
     return refresh
+
+
+def _spend(
+    costs: np.ndarray, share: np.ndarray, anchor: int, budget: int, low: float, high: float
+) -> tuple[float, np.ndarray]:
+    """Searches the price of a token, from `low` to `high` at first, at which the refreshes all but spend the budget.
+
+    Args:
+        share (`np.ndarray` of shape `(num_frames,)`): tokens that a refresh at each frame costs.
+
+    Returns:
+        The price and the refreshes, bool of shape `(num_frames, positions)`, at most `budget` of them.
+    """
+    best = None
+    for _ in range(SEARCH_STEPS):
+        price = math.sqrt(low * high)
+        refresh = _cheapest_refreshes(costs, price * share, anchor)
+        spent = int(refresh.sum())
+        if spent > budget:
+            low = price
+        else:
+            high, best = price, refresh
+            if spent >= (1 - UNSPENT) * budget:
+                break
+    while best is None or best.sum() > budget:
+        high *= 2 if best is not None else 1
+        best = _cheapest_refreshes(costs, high * share, anchor)
+    return high, best
 
 
 def _gains(costs: np.ndarray, refresh: np.ndarray, anchor: int) -> np.ndarray:
@@ -225,18 +259,10 @@ def select_state(
 
     usual = budget / max(1, int(allowed.sum()) // 2)
     share = np.where(allowed, 1.0 + text_tokens / usual, np.inf)  # tokens of a block and its part of the timestamp
-    price = low = 0.0
     high = float(costs[n, anchor].max()) + 1e-6
-    for round_ in range(REFINEMENTS):
-        # Bisect the price of a token; later rounds only follow it.
-        for _ in range(20 if round_ == 0 else 6):
-            price = 0.5 * (low + high)
-            if _cheapest_refreshes(costs, price * share, anchor).sum() > budget:
-                low = price
-            else:
-                high = price
-        price = high
-        refresh = _cheapest_refreshes(costs, price * share, anchor)
+    low = high / 2**SEARCH_STEPS
+    for _ in range(REFINEMENTS):
+        price, refresh = _spend(costs, share, anchor, budget, low, high)
         low, high = 0.5 * price, 2.0 * price
         taken = refresh.sum(axis=1)
         opened = taken > 0

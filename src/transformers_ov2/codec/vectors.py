@@ -78,7 +78,9 @@ class _MotionFields:
         past, future = np.array(past, dtype=np.float32), np.array(future, dtype=np.float32)
         counts = [len(frame.motion_vectors) for frame in frames]
         number = np.repeat(np.arange(len(frames), dtype=np.int32), counts)
-        vectors = np.concatenate([frame.motion_vectors for frame in frames])
+        # Joined as bytes: numpy copies structured arrays field by field.
+        tables = [frame.motion_vectors for frame in frames]
+        vectors = np.concatenate([table.view(np.uint8) for table in tables]).view(tables[0].dtype)
         backward = vectors["source"] < 0
         # Future sources lie the other way.
         span = np.where(backward, np.repeat(past, counts), np.repeat(future, counts))
