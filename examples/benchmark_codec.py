@@ -47,7 +47,7 @@ from transformers_ov2.codec import CodecStreamConfig, tokenize_video
 from transformers_ov2.codec.budget import plan_groups, timestamp_text_tokens
 from transformers_ov2.codec.canvas import canvas_size
 from transformers_ov2.codec.decoding import decode_frames
-from transformers_ov2.codec.evidence import block_features, score_blocks
+from transformers_ov2.codec.evidence import block_features, pool_colours, score_blocks
 from transformers_ov2.codec.packets import read_packets
 from transformers_ov2.codec.selection import select_evidence
 from transformers_ov2.codec.source import open_source
@@ -161,7 +161,8 @@ def keep_ranked(clip: Clip, rank: str, num_canvases: int, max_tokens: int | None
     rng = np.random.default_rng(0)
     blocks, runs = [], []
     for plan in plans:
-        features = block_features([next(decoded).picture for _ in plan.frames], clip.grid)
+        cells = np.stack([pool_colours(next(decoded).picture, clip.blocks) for _ in plan.frames])
+        features = block_features(cells, clip.blocks, clip.size)
         if rank == "random":
             # Only as many frames as may have a timestamp take part, or every frame would need one.
             scores = rng.random(features.shape[:3])
@@ -277,7 +278,7 @@ def signals(paths: list[str], command: str | None, folder: str) -> None:
         for plan in plans:
             frames = [next(decoded) for _ in plan.frames]
             found = score_blocks(frames, clip.table, clip.grid, config, (clip.source.height, clip.source.width))
-            features = block_features([frame.picture for frame in frames], clip.grid)
+            features = block_features(found.cells, clip.blocks, clip.size)
             predicted = np.flatnonzero([frame.pict_type == "P" for frame in frames])
             predicted = predicted[predicted > 0]
             if not len(predicted):

@@ -19,7 +19,7 @@ from synth import make_clip, real_clip
 
 from transformers_ov2.codec.config import CodecStreamConfig
 from transformers_ov2.codec.decoding import DecodedFrame, decode_frames
-from transformers_ov2.codec.evidence import block_features, error_weights, is_bad_frame, score_blocks
+from transformers_ov2.codec.evidence import block_features, error_weights, is_bad_frame, pool_colours, score_blocks
 from transformers_ov2.codec.packets import read_packets
 from transformers_ov2.codec.picture import PlanarPicture
 from transformers_ov2.codec.source import open_source
@@ -149,7 +149,7 @@ def test_signal_source_says_what_was_used(codec, container, source):
     assert (totals >= 0.99 * 8 * table.size[predicted]).all()
     # Key frames count as if they were predicted, whatever their bytes.
     keys = np.flatnonzero(table.is_key)[1:]
-    change = np.abs(np.diff(block_features([frame.picture for frame in frames], GRID), axis=0)).sum(axis=(1, 2, 3))
+    change = np.abs(np.diff(found.cells, axis=0)).sum(axis=(1, 2, 3))
     rate = totals.sum() / change[predicted - 1].sum()
     np.testing.assert_allclose(found.bits[keys].sum(axis=(1, 2)), rate * change[keys - 1], rtol=0.05)
 
@@ -191,13 +191,15 @@ def test_any_patch_and_merge(patch, merge):
     decoded = [DecodedFrame(index, PlanarPicture.from_rgb(frame), "") for index, frame in enumerate(frames)]
     found = score_blocks(decoded, table, grid, CodecStreamConfig(patch=patch, merge=merge), size)
     assert found.scores.shape == (3, 3, 4) and np.isfinite(found.scores).all()
-    assert block_features([frame.picture for frame in decoded], grid, merge).shape[:3] == (3, 3, 4)
+    assert block_features(found.cells, (3, 4), size).shape[:3] == (3, 3, 4)
 
 
 def test_features_measure_squared_pixel_differences():
     a, b = np.zeros((2, *SIZE, 3), dtype=np.uint8)
     b[28:56, 56:84] = (3, 4, 12)
-    features = block_features([PlanarPicture.from_rgb(a), PlanarPicture.from_rgb(b)], GRID)
+    blocks = (GRID[0] // 2, GRID[1] // 2)
+    cells = np.stack([pool_colours(PlanarPicture.from_rgb(image), blocks) for image in (a, b)])
+    features = block_features(cells, blocks, SIZE)
     error = ((features[1] - features[0]) ** 2).sum(axis=2)
     assert error[1, 2] == pytest.approx(28 * 28 * 169)
     assert error.sum() == pytest.approx(error[1, 2])

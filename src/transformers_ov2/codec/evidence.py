@@ -72,6 +72,7 @@ class BlockScores:
             of its own frame, 0 for most blocks.
         bits (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): estimated bits per block; for key
             frames what the others spend on such a change, 0 for sources without packets.
+        cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_cols)`, float32): `pool_colours` of the frames.
         signal_source (`str`): `"motion+residual"`, `"residual"` where the decoder gave no vectors, or `"pixels"` for
             decoded frames, which have no packets either.
     """
@@ -79,6 +80,7 @@ class BlockScores:
     scores: np.ndarray
     surprise: np.ndarray
     bits: np.ndarray
+    cells: np.ndarray
     signal_source: str
 
 
@@ -116,31 +118,39 @@ def _cells_per_side(block: int, merge: int) -> int:
     return 2 * merge if block % (2 * merge) == 0 else merge
 
 
-def _pool_colours(picture: PlanarPicture, rows: int, cols: int) -> np.ndarray:
-    """Mean RGB of `rows × cols` cells, float32 `[3, rows, cols]`."""
+def pool_colours(picture: PlanarPicture, blocks_hw: tuple[int, int], merge: int = 2) -> np.ndarray:
+    """Mean RGB of cells of half a patch (a patch where its side is odd).
+
+    Args:
+        picture (`PlanarPicture`): a frame at canvas size.
+        blocks_hw (`tuple[int, int]`): blocks per column and row of the canvas.
+        merge (`int`): patches per side of a block.
+
+    Returns:
+        `np.ndarray` of shape `(3, cell_rows, cell_cols)`, float32.
+    """
+    side = _cells_per_side(picture.size[0] // blocks_hw[0], merge)
+    rows, cols = blocks_hw[0] * side, blocks_hw[1] * side
     cells = pool(picture.planes, rows, cols).reshape(3, -1)
     return (picture.color.matrix @ cells + picture.color.offset[:, None]).reshape(3, rows, cols)
 
 
-def block_features(pictures: list[PlanarPicture], grid_hw: tuple[int, int], merge: int = 2) -> np.ndarray:
-    """Pooled colours of every block: the state that `select_state` compares.
+def block_features(cells: np.ndarray, blocks_hw: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The state of every block that `select_state` compares.
 
     Args:
-        pictures (`list[PlanarPicture]`): frames at canvas size.
-        grid_hw (`tuple[int, int]`): patches per column and row of the canvas.
-        merge (`int`): patches per side of a block.
+        cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_cols)`, float32): `pool_colours` of the frames.
+        blocks_hw (`tuple[int, int]`): blocks per column and row of the canvas.
+        size (`tuple[int, int]`): height and width of the canvas in pixels.
 
     Returns:
-        `np.ndarray` of shape `(num_frames, block_rows, block_cols, feature_dim)`, float32: mean colour of cells of
-        half a patch, scaled so that a squared difference is the pooled block's sum of squared pixel differences.
+        `np.ndarray` of shape `(num_frames, block_rows, block_cols, feature_dim)`, float32: the colours of its cells,
+        scaled so that a squared difference is the pooled block's sum of squared pixel differences.
     """
-    rows, cols = grid_hw[0] // merge, grid_hw[1] // merge
-    height, width = pictures[0].size
-    side = _cells_per_side(height // rows, merge)
-    pooled = np.stack([_pool_colours(picture, rows * side, cols * side) for picture in pictures])
-    pooled *= np.float32(np.sqrt(height * width / (rows * cols * side * side)))
-    pooled = pooled.reshape(len(pictures), 3, rows, side, cols, side).transpose(0, 2, 4, 3, 5, 1)
-    return pooled.reshape(len(pictures), rows, cols, side * side * 3)
+    (rows, cols), side = blocks_hw, cells.shape[2] // blocks_hw[0]
+    features = cells * np.float32(np.sqrt(math.prod(size) / math.prod(cells.shape[2:])))
+    features = features.reshape(len(cells), 3, rows, side, cols, side).transpose(0, 2, 4, 3, 5, 1)
+    return features.reshape(len(cells), rows, cols, side * side * 3)
 
 
 class _Group:
@@ -154,7 +164,7 @@ class _Group:
         step = 2 if block % 2 == 0 else 1
         # Two luma cells along a block: noise averages out of them.
         factor = 2 if block // step % 2 == 0 else 1
-        self.blocks_hw = blocks_hw
+        self.blocks_hw, self.merge = blocks_hw, merge
         self.num_frames = 0
         self.cells = np.empty((0, 3, cells * blocks_hw[0], cells * blocks_hw[1]), np.float32)  # RGB
         self.luma = np.empty((0, height // step, width // step), np.float32)
@@ -173,7 +183,7 @@ class _Group:
                 larger[:start] = array[:start]
                 setattr(self, name, larger)
         for index, picture in enumerate(pictures, start):
-            self.cells[index] = _pool_colours(picture, *self.cells.shape[2:])
+            self.cells[index] = pool_colours(picture, self.blocks_hw, self.merge)
             luma = [
                 pool(plane, *self.luma.shape[1:], scale=float(weight))
                 for weight, plane in zip(picture.color.luma, picture.planes)
@@ -363,7 +373,7 @@ class BlockScorer:
         surprise = np.clip(surprise - np.float32(SURPRISE_START), 0, np.float32(SURPRISE_RANGE))
         has_packets = self.table.size.any()
         source = "motion+residual" if self.has_vectors else "residual" if has_packets else "pixels"
-        return BlockScores(scores + surprise, surprise, bits, source)
+        return BlockScores(scores + surprise, surprise, bits, self.group.cells[: len(self.frames)], source)
 
     def _score(self) -> None:
         group, frames, start = self.group, self.frames, self.group.num_frames

@@ -315,7 +315,7 @@ def _tokenize(
         bounds=(0, count),
         frame_ids=np.arange(count),
         pictures=[frame.picture for frame in decoded],
-        evidence=Evidence(stock.scores, stock.surprise, stock.signal_source),
+        evidence=Evidence(stock.scores, stock.surprise, stock.cells, stock.signal_source),
         num_canvases=num_canvases,
         max_timestamps=min(count, config.source_frames_per_canvas * num_canvases),
     )

@@ -115,8 +115,8 @@ class VideoSource:
     path: str | None = field(default=None, repr=False)
     data: bytes | None = field(default=None, repr=False)
     frames: Sequence[Any] | np.ndarray | None = field(default=None, repr=False)
-    # Once probed: which stream it is, where the header alone describes it.
-    _stream_index: int | None = field(default=None, init=False, repr=False)
+    # The header of the file tells all about its only video stream, as those of MP4 files do; or may, until it is open.
+    _is_described: bool = field(default=False, init=False, repr=False)
     _fingerprint: str | None = field(default=None, init=False, repr=False)
 
     @contextlib.contextmanager
@@ -131,16 +131,26 @@ class VideoSource:
         """
         if self.path is None and self.data is None:
             raise VideoError(f"{self.name}: decoded frames have no container to open.")
-        probed = self._stream_index is not None
-        container = _open_container(self.name, self.path, self.data, self.max_source_pixels, probe=not probed)
+        container = self._open_container()
         try:
-            stream = container.streams[self._stream_index] if probed else _video_stream(self.name, container)
+            stream = _video_stream(self.name, container)
             stream.codec_context.thread_type = "NONE"
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": str(self.max_source_pixels)}
             yield container, stream
         finally:
             container.close()
+
+    def _open_container(self) -> av.container.InputContainer:
+        content = self.name, self.path, self.data, self.max_source_pixels
+        if self._is_described:
+            container = _open_container(*content, probe=False)
+            videos = container.streams.video
+            if len(videos) == 1 and videos[0].frames and videos[0].average_rate:
+                return container
+            container.close()
+            self._is_described = False
+        return _open_container(*content)
 
     def frame(self, index: int) -> np.ndarray:
         """Decoded frame `index` of a source of frames, uint8 `[height, width, 3]`."""
@@ -232,6 +242,9 @@ class _Content:
     path: str | None = None
     data: bytes | None = None
     temporary: bool = False  # `path` is ours to remove
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.data) if self.path is None else open(self.path, "rb")
 
 
 def _remove(path: str) -> None:
@@ -386,7 +399,7 @@ def _claimed_samples(file: BinaryIO, size: int) -> int:
 
 
 def _check_sample_tables(name: str, content: _Content, max_frames: int) -> None:
-    with io.BytesIO(content.data) if content.path is None else open(content.path, "rb") as file:
+    with content.open() as file:
         size = file.seek(0, io.SEEK_END)
         # A sample takes a byte at least; files cut short hold fewer bytes than they claim samples, so there is some
         # leeway.
@@ -400,7 +413,7 @@ def _open_container(
     limits = {"max_pixels": str(max_pixels)}
     guard = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
     if not probe:
-        # Else FFmpeg decodes the first frames to see what the streams are.
+        # FFmpeg would decode the first frames to see what the streams are.
         guard["probesize"] = "32"
     try:
         if path is not None:
@@ -450,6 +463,8 @@ def _probe(name: str, content: _Content, max_pixels: int, max_frames: int) -> Vi
         path=content.path,
         data=content.data,
     )
+    with content.open() as file:
+        source._is_described = file.read(8)[4:] == b"ftyp"
     with source.open() as (container, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
         _check_limits(name, width, height, stream.frames, max_pixels, max_frames)
@@ -469,8 +484,6 @@ def _probe(name: str, content: _Content, max_pixels: int, max_frames: int) -> Vi
         source.interlaced = frame.interlaced_frame
         source.has_b_frames = bool(stream.codec_context.has_b_frames)
         source.num_frames_hint = stream.frames
-        if container.format.name.startswith("mov,mp4"):
-            source._stream_index = stream.index
     return source
 
 

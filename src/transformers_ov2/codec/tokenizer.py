@@ -37,7 +37,7 @@ from .budget import GroupPlan, plan_groups, timestamp_text_tokens
 from .canvas import CodecStream, canvas_size, order_blocks, pack_blocks
 from .config import CodecStreamConfig
 from .decoding import DecodedFrame, decode_frames
-from .evidence import BlockScorer, block_features, error_weights, is_bad_frame
+from .evidence import BlockScorer, block_features, error_weights, is_bad_frame, pool_colours
 from .packets import PacketTable, read_packets
 from .picture import PlanarPicture
 from .readiness import partition_readiness, sample_frames
@@ -134,15 +134,18 @@ class Evidence:
         scores (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32): how much a block tells.
         surprise (`np.ndarray` of the same shape, float32): the part of it that stands out of its frame; 0 with exact
             bits, which cannot tell.
-        signal_source (`str`): what they were made from.
+        cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_columns)`, float32): mean colours of cells, what
+            state is compared by.
+        signal_source (`str`): what the scores were made from.
     """
 
     scores: np.ndarray
     surprise: np.ndarray
+    cells: np.ndarray
     signal_source: str
 
     def __getitem__(self, frames: slice) -> Evidence:
-        return Evidence(self.scores[frames], self.surprise[frames], self.signal_source)
+        return Evidence(self.scores[frames], self.surprise[frames], self.cells[frames], self.signal_source)
 
 
 @dataclass
@@ -207,10 +210,12 @@ class _Scorer:
     def finish(self) -> Evidence:
         if self.bits is None:
             found = self.stock.finish()
-            return Evidence(found.scores, found.surprise, found.signal_source)
+            return Evidence(found.scores, found.surprise, found.cells, found.signal_source)
         bits = self.bits.take([frame.index for frame in self.frames])
         scores = score_bits(bits, self.video.size, self.video.config)
-        return Evidence(scores, np.zeros_like(scores), "bits")
+        pictures, merge = [frame.picture for frame in self.frames], self.video.config.merge
+        cells = np.stack([pool_colours(picture, scores.shape[1:], merge) for picture in pictures])
+        return Evidence(scores, np.zeros_like(scores), cells, "bits")
 
 
 def partition(video: _Video, timestamp_tokens: Callable[[float], int]) -> list[GroupPlan]:
@@ -282,6 +287,7 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
         evidence = Evidence(
             np.concatenate([portion.scores for portion in portions]),
             np.concatenate([portion.surprise for portion in portions]),
+            np.concatenate([portion.cells for portion in portions]),
             portions[0].signal_source,
         )
         bounds = partition_readiness(evidence.scores, config).tolist()
@@ -327,7 +333,7 @@ def select(
         selected = select_evidence(scores, budget, crowding_penalty=config.crowding_penalty, **limits)
     elif budget:
         selected = select_state(
-            block_features(group.pictures, (grid[0] * config.merge, grid[1] * config.merge), config.merge),
+            block_features(group.evidence.cells, grid, group.pictures[0].size),
             budget,
             weights=_error_weights(group, table),
             text_tokens=max(map(timestamp_tokens, table.seconds[group.frame_ids].tolist())),
