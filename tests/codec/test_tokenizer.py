@@ -225,9 +225,9 @@ class TestGenerator:
         decoded = []
 
         def counted(*args, **kwargs):
-            for frame in tokenizer_decode_frames(*args, **kwargs):
-                decoded.append(frame.index)
-                yield frame
+            for features in tokenizer_decode_frames(*args, **kwargs):
+                decoded.append(features.frame.index)
+                yield features
 
         tokenizer_decode_frames = tokenizer.decode_frames
         monkeypatch.setattr(tokenizer, "decode_frames", counted)

@@ -23,8 +23,9 @@ import contextlib
 import itertools
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -105,6 +106,7 @@ class _Request:
 
     size: tuple[int, int] | None
     side_data: bool
+    transform: Callable[[DecodedFrame], Any] | None = None
 
 
 @dataclass
@@ -122,7 +124,8 @@ def decode_frames(
     size: tuple[int, int] | None = None,
     side_data: bool = False,
     num_threads: int = 1,
-) -> Iterator[DecodedFrame]:
+    transform: Callable[[DecodedFrame], Any] | None = None,
+) -> Iterator[Any]:
     """Decodes the frames at `indices`, in ascending order, each once.
 
     Only the groups of pictures that hold a wanted frame are read, from their key frame to the last packet needed;
@@ -140,8 +143,10 @@ def decode_frames(
         side_data (`bool`): export motion vectors and steps of the quantiser.
         num_threads (`int`): GOP ranges decoded in parallel; with 1 everything runs in the caller's thread.
 
+        transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame, in the thread that converts it.
+
     Yields:
-        [`DecodedFrame`]
+        [`DecodedFrame`], or what `transform` made of it
 
     Raises:
         VideoError: the source cannot be opened any more.
@@ -160,7 +165,7 @@ def decode_frames(
         raise IndexError(
             f"{source.name}: indices must lie in [0, {table.num_frames}), got {indices[0]} to {indices[-1]}."
         )
-    request = _Request(None if size is None else (int(size[0]), int(size[1])), side_data)
+    request = _Request(None if size is None else (int(size[0]), int(size[1])), side_data, transform)
     return _decode(source, table, indices, request, num_threads)
 
 
@@ -390,7 +395,8 @@ class _Pool:
         frame_bytes = (2 if self.converter else 3) * height * width + 2**16
         self.capacity = max(2, _BUFFER_BYTES // (min(self.window, len(jobs)) * frame_bytes))
         self.changed = threading.Condition()
-        self.buffers: dict[int, collections.deque] = {}  # of `DecodedFrame`s, or what `converter` takes
+        # Frames as they come out, or what `converter` makes them of: (True, frame) or (False, (index, picture)).
+        self.buffers: dict[int, collections.deque[tuple[bool, Any]]] = {}
         self.finished: set[int] = set()
         self.started = self.head = 0
         self.error: BaseException | None = None
@@ -411,14 +417,14 @@ class _Pool:
                     if self.error:
                         raise self.error
                     buffer = self.buffers.get(self.head)
-                    frame = buffer.popleft() if buffer else None
+                    ready, frame = buffer.popleft() if buffer else (True, None)
                     if frame is None:
                         self.buffers.pop(self.head, None)
                         self.finished.discard(self.head)
                         self.head += 1
                     self.changed.notify_all()
                 if frame is not None:
-                    yield frame if isinstance(frame, DecodedFrame) else self.converter(*frame)
+                    yield frame if ready else self.converter(*frame)
         finally:
             with self.changed:
                 self.stopped = True
@@ -433,9 +439,8 @@ class _Pool:
                 while (job := self._next_job()) is not None:
                     for item in reader.frames(self.jobs[job]):
                         # The caller is busy where frames wait for it.
-                        if self.converter is None or len(self.buffers[job]) >= _READY_FRAMES:
-                            item = converter(*item)
-                        if not self._put(job, item):
+                        ready = self.converter is None or len(self.buffers[job]) >= _READY_FRAMES
+                        if not self._put(job, (ready, converter(*item) if ready else item)):
                             return
                     with self.changed:
                         self.finished.add(job)
@@ -454,12 +459,12 @@ class _Pool:
             self.buffers[self.started - 1] = collections.deque()
             return self.started - 1
 
-    def _put(self, job: int, frame: DecodedFrame | tuple[int, av.VideoFrame]) -> bool:
+    def _put(self, job: int, item: tuple[bool, Any]) -> bool:
         with self.changed:
             self.changed.wait_for(lambda: self.stopped or self.error or len(self.buffers[job]) < self.capacity)
             if self.stopped or self.error:
                 return False
-            self.buffers[job].append(frame)
+            self.buffers[job].append(item)
             self.changed.notify_all()
             return True
 
@@ -479,7 +484,7 @@ class _Converter:
     def _coded(self, height: int, width: int) -> tuple[int, int]:
         return (height, width) if self.turns % 2 else (width, height)
 
-    def __call__(self, index: int, frame: av.VideoFrame) -> DecodedFrame:
+    def __call__(self, index: int, frame: av.VideoFrame) -> Any:
         if frame.colorspace not in _COLORSPACES:
             frame.colorspace = 2  # a reserved or damaged tag: read as an untagged picture
         out = DecodedFrame(index, self._turn_picture(self._picture(frame)), _PICTURE_TYPES.get(frame.pict_type, ""))
@@ -493,14 +498,17 @@ class _Converter:
             params = side_data.get(SideDataType.VIDEO_ENC_PARAMS)
             if params is not None:
                 out.quantiser_steps = self._turn(_quantiser_steps(params, frame.width, frame.height))
-        return out
+        return self._transformed(out)
 
-    def from_array(self, index: int, array: np.ndarray) -> DecodedFrame:
+    def from_array(self, index: int, array: np.ndarray) -> Any:
         """A decoded frame of a source of frames."""
         array = np.ascontiguousarray(array)
         resized = self.request.size is not None
         picture = self._picture(av.VideoFrame.from_ndarray(array)) if resized else PlanarPicture.from_rgb(array)
-        return DecodedFrame(index, picture, "")
+        return self._transformed(DecodedFrame(index, picture, ""))
+
+    def _transformed(self, frame: DecodedFrame) -> Any:
+        return frame if self.request.transform is None else self.request.transform(frame)
 
     def _picture(self, frame: av.VideoFrame) -> PlanarPicture:
         shrinks = self.target[0] <= frame.width and self.target[1] <= frame.height

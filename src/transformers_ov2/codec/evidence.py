@@ -28,6 +28,7 @@ pictures.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -153,47 +154,70 @@ def block_features(cells: np.ndarray, blocks_hw: tuple[int, int], size: tuple[in
     return features.reshape(len(cells), rows, cols, side * side * 3)
 
 
-class _Group:
-    """What the frames of a group are compared by; every array has them, and room for more, on its first axis."""
+@dataclass(eq=False)
+class FrameFeatures:
+    """What a frame is compared with others by. Made of one frame alone, so that decoding threads can do it.
 
-    def __init__(self, size: tuple[int, int], blocks_hw: tuple[int, int], merge: int):
-        height, width = size
+    Attributes:
+        frame (`DecodedFrame`): the frame.
+        cells (`np.ndarray` of shape `(3, cell_rows, cell_cols)`, float32): `pool_colours` of it.
+        luma (`np.ndarray`, float32): luma at half the size of the canvas, or at full size where blocks have an odd
+            side; half loses nothing that a score of whole blocks needs.
+        pooled (`np.ndarray`, float32): means of two cells of luma along a block, so that noise averages out of them.
+        small (`np.ndarray`, float32): luma at half its size, to find camera motion in.
+    """
+
+    frame: Any
+    cells: np.ndarray
+    luma: np.ndarray
+    pooled: np.ndarray
+    small: np.ndarray
+
+    @classmethod
+    def of(cls, frame: Any, blocks_hw: tuple[int, int], merge: int = 2) -> "FrameFeatures":
+        picture = frame.picture
+        height, width = picture.size
         block = height // blocks_hw[0]
-        cells = _cells_per_side(block, merge)
-        # Half size loses nothing that a score of whole blocks needs.
         step = 2 if block % 2 == 0 else 1
-        # Two luma cells along a block: noise averages out of them.
         factor = 2 if block // step % 2 == 0 else 1
-        self.blocks_hw, self.merge = blocks_hw, merge
+        lumas = [
+            pool(plane, height // step, width // step, scale=float(weight))
+            for weight, plane in zip(picture.color.luma, picture.planes)
+            if weight
+        ]
+        luma = lumas[0] if len(lumas) == 1 else sum(lumas)
+        rows, cols = luma.shape[0] // 2, luma.shape[1] // 2
+        return cls(
+            frame=frame,
+            cells=pool_colours(picture, blocks_hw, merge),
+            luma=luma,
+            pooled=pool(luma, factor * blocks_hw[0], factor * blocks_hw[1]),
+            small=pool(luma[: 2 * rows, : 2 * cols], rows, cols),
+        )
+
+
+class _Group:
+    """`FrameFeatures` of the frames of a group, stacked; there is room for more on the first axis of every array."""
+
+    def __init__(self, blocks_hw: tuple[int, int]):
+        self.blocks_hw = blocks_hw
         self.num_frames = 0
-        self.cells = np.empty((0, 3, cells * blocks_hw[0], cells * blocks_hw[1]), np.float32)  # RGB
-        self.luma = np.empty((0, height // step, width // step), np.float32)
-        self.pooled = np.empty((0, factor * blocks_hw[0], factor * blocks_hw[1]), np.float32)
-        self.small = np.empty((0, self.luma.shape[1] // 2, self.luma.shape[2] // 2), np.float32)
-        rows, cols = self.small.shape[1:]
-        self.window = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(cols + 2)[1:-1]).astype(np.float32)
         self._spectra: dict[int, np.ndarray] = {}
 
-    def extend(self, pictures: list[PlanarPicture]) -> None:
-        start, self.num_frames = self.num_frames, self.num_frames + len(pictures)
+    def extend(self, frames: list[FrameFeatures]) -> None:
+        start, self.num_frames = self.num_frames, self.num_frames + len(frames)
+        if not start:
+            rows, cols = frames[0].small.shape
+            self.window = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(cols + 2)[1:-1]).astype(np.float32)
         for name in ("cells", "luma", "pooled", "small"):
-            array = getattr(self, name)
+            values = [getattr(frame, name) for frame in frames]
+            array = getattr(self, name) if start else np.empty((0, *values[0].shape), np.float32)
             if len(array) < self.num_frames:
                 larger = np.empty((max(self.num_frames, 2 * len(array)), *array.shape[1:]), np.float32)
                 larger[:start] = array[:start]
-                setattr(self, name, larger)
-        for index, picture in enumerate(pictures, start):
-            self.cells[index] = pool_colours(picture, self.blocks_hw, self.merge)
-            luma = [
-                pool(plane, *self.luma.shape[1:], scale=float(weight))
-                for weight, plane in zip(picture.color.luma, picture.planes)
-                if weight
-            ]
-            self.luma[index] = luma[0] if len(luma) == 1 else sum(luma)
-        new = self.luma[start : self.num_frames]
-        self.pooled[start : self.num_frames] = pool(new, *self.pooled.shape[1:])
-        rows, cols = self.small.shape[1:]
-        self.small[start : self.num_frames] = pool(new[:, : 2 * rows, : 2 * cols], rows, cols)
+                array = larger
+                setattr(self, name, array)
+            np.stack(values, out=array[start : self.num_frames])
 
     def spectra(self, frames: np.ndarray) -> np.ndarray:
         """Spectra of `small` for some frames, each computed once."""
@@ -335,32 +359,32 @@ class BlockScorer:
 
     Args:
         table (`PacketTable`): the packet table they come from.
-        grid_hw (`tuple[int, int]`): patches per column and row of a canvas.
-        config (`CodecStreamConfig`): `patch` and `merge` are used.
+        blocks_hw (`tuple[int, int]`): blocks per column and row of a canvas.
         source_hw (`tuple[int, int]`): height and width of the video in pixels, which vectors are given in.
     """
 
-    def __init__(self, table, grid_hw: tuple[int, int], config, source_hw: tuple[int, int]):
+    def __init__(self, table, blocks_hw: tuple[int, int], source_hw: tuple[int, int]):
         self.table = table
         self.source_hw = source_hw
-        self.blocks_hw = (grid_hw[0] // config.merge, grid_hw[1] // config.merge)
-        self.group = _Group((grid_hw[0] * config.patch, grid_hw[1] * config.patch), self.blocks_hw, config.merge)
-        self.batch = max(1, BATCH_PIXELS // math.prod(self.group.luma.shape[1:]))
+        self.blocks_hw = blocks_hw
+        self.group = _Group(blocks_hw)
         self.frames: list = []
+        self.waiting: list[FrameFeatures] = []
         self.has_vectors = False
         # Change, motion, bits and surprise of the frames of each batch.
         self.parts: list[np.ndarray] = []
 
-    def push(self, frame) -> None:
-        """Takes the next `DecodedFrame`, with its `picture` at canvas size and, where the codec has them,
-        `motion_vectors` and `quantiser_steps`."""
-        self.frames.append(frame)
-        if len(self.frames) - self.group.num_frames == self.batch:
+    def push(self, features: FrameFeatures) -> None:
+        """Takes the next frame, with its `picture` at canvas size and, where the codec has them, `motion_vectors` and
+        `quantiser_steps`."""
+        self.frames.append(features.frame)
+        self.waiting.append(features)
+        if len(self.waiting) * features.luma.size >= BATCH_PIXELS:
             self._score()
 
     def finish(self) -> BlockScores:
         """The scores of all frames. The first one has nothing before it and scores 0."""
-        if len(self.frames) > self.group.num_frames:
+        if self.waiting:
             self._score()
         change, motion, bits, surprise = np.concatenate(self.parts, axis=1)
         # The bytes of a key frame say where the encoder put it. It counts as if it were predicted.
@@ -377,7 +401,8 @@ class BlockScorer:
 
     def _score(self) -> None:
         group, frames, start = self.group, self.frames, self.group.num_frames
-        group.extend([frame.picture for frame in frames[start:]])
+        group.extend(self.waiting)
+        self.waiting = []
         part = np.zeros((4, len(frames) - start, *self.blocks_hw), dtype=np.float32)
         self.parts.append(part)
         change, motion, bits, surprise = part if start else part[:, 1:]
@@ -423,10 +448,19 @@ class BlockScorer:
 
 
 def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_hw: tuple[int, int]) -> BlockScores:
-    """Scores of the frames of one group that are all there: `BlockScorer` with its arguments in one call."""
-    scorer = BlockScorer(table, grid_hw, config, source_hw)
+    """Scores of the frames of one group that are all there.
+
+    Args:
+        frames (`list[DecodedFrame]`): ascending, each with its `picture` at canvas size.
+        table (`PacketTable`): the packet table they come from.
+        grid_hw (`tuple[int, int]`): patches per column and row of a canvas.
+        config (`CodecStreamConfig`): `merge` is used.
+        source_hw (`tuple[int, int]`): height and width of the video in pixels, which vectors are given in.
+    """
+    blocks_hw = (grid_hw[0] // config.merge, grid_hw[1] // config.merge)
+    scorer = BlockScorer(table, blocks_hw, source_hw)
     for frame in frames:
-        scorer.push(frame)
+        scorer.push(FrameFeatures.of(frame, blocks_hw, config.merge))
     return scorer.finish()
 
 

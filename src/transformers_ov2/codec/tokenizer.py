@@ -37,7 +37,7 @@ from .budget import GroupPlan, plan_groups, timestamp_text_tokens
 from .canvas import CodecStream, canvas_size, order_blocks, pack_blocks
 from .config import CodecStreamConfig
 from .decoding import DecodedFrame, decode_frames
-from .evidence import BlockScorer, block_features, error_weights, is_bad_frame, pool_colours
+from .evidence import BlockScorer, FrameFeatures, block_features, error_weights, is_bad_frame
 from .packets import PacketTable, read_packets
 from .picture import PlanarPicture
 from .readiness import partition_readiness, sample_frames
@@ -179,10 +179,20 @@ class _Video:
     size: tuple[int, int]  # height and width of a canvas in pixels
     config: CodecStreamConfig
 
-    def decode(self, frames: np.ndarray) -> Iterator[DecodedFrame]:
-        side_data = self.config.bit_source != "codec-video-prep"
-        threads = self.config.num_threads or min(MAX_THREADS, _available_cores())
-        return decode_frames(self.source, self.table, frames, size=self.size, side_data=side_data, num_threads=threads)
+    @property
+    def blocks_hw(self) -> tuple[int, int]:
+        return self.size[0] // self.config.factor, self.size[1] // self.config.factor
+
+    def decode(self, frames: np.ndarray) -> Iterator[FrameFeatures]:
+        return decode_frames(
+            self.source,
+            self.table,
+            frames,
+            size=self.size,
+            side_data=self.config.bit_source != "codec-video-prep",
+            num_threads=self.config.num_threads or min(MAX_THREADS, _available_cores()),
+            transform=lambda frame: FrameFeatures.of(frame, self.blocks_hw, self.config.merge),
+        )
 
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
@@ -197,15 +207,17 @@ class _Scorer:
 
     def __init__(self, video: _Video, bits: BitMaps | None):
         self.video, self.bits = video, bits
-        self.frames: list[DecodedFrame] = []
-        config, source = video.config, video.source
-        grid_hw = (video.size[0] // config.patch, video.size[1] // config.patch)
-        self.stock = BlockScorer(video.table, grid_hw, config, (source.height, source.width))
+        self.features: list[FrameFeatures] = []
+        self.stock = BlockScorer(video.table, video.blocks_hw, (video.source.height, video.source.width))
 
-    def push(self, frame: DecodedFrame) -> None:
-        self.frames.append(frame)
+    @property
+    def frames(self) -> list[DecodedFrame]:
+        return [features.frame for features in self.features]
+
+    def push(self, features: FrameFeatures) -> None:
+        self.features.append(features)
         if self.bits is None:
-            self.stock.push(frame)
+            self.stock.push(features)
 
     def finish(self) -> Evidence:
         if self.bits is None:
@@ -213,8 +225,7 @@ class _Scorer:
             return Evidence(found.scores, found.surprise, found.cells, found.signal_source)
         bits = self.bits.take([frame.index for frame in self.frames])
         scores = score_bits(bits, self.video.size, self.video.config)
-        pictures, merge = [frame.picture for frame in self.frames], self.video.config.merge
-        cells = np.stack([pool_colours(picture, scores.shape[1:], merge) for picture in pictures])
+        cells = np.stack([features.cells for features in self.features])
         return Evidence(scores, np.zeros_like(scores), cells, "bits")
 
 
@@ -234,12 +245,12 @@ def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[Score
         bits = video.read_bits(wanted)
     decoded = clock.iterate("decode", video.decode(wanted))
     scorer, start = video.scorer(bits), 0
-    frame = next(decoded, None)
+    features = next(decoded, None)
     for plan in plans:
-        while frame is not None and frame.index < plan.end:
+        while features is not None and features.frame.index < plan.end:
             with clock("score"):
-                scorer.push(frame)
-            frame = next(decoded, None)
+                scorer.push(features)
+            features = next(decoded, None)
         frames = scorer.frames
         # What is left of a group too damaged to fill its canvases joins the next one, so that only the last group can
         # be short.
@@ -273,14 +284,14 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
     frame_ids, pictures, portions = [], [], []
     decoded = clock.iterate("decode", video.decode(sampled))
     # Scored in portions: motion vectors need not be kept until the end.
-    while frames := list(itertools.islice(decoded, config.group_size)):
+    while portion := list(itertools.islice(decoded, config.group_size)):
         scorer = video.scorer(bits)
         with clock("score"):
-            for frame in frames:
-                scorer.push(frame)
+            for features in portion:
+                scorer.push(features)
             portions.append(scorer.finish())
-        frame_ids += [frame.index for frame in frames]
-        pictures += [frame.picture for frame in frames]
+        frame_ids += [frame.index for frame in scorer.frames]
+        pictures += [frame.picture for frame in scorer.frames]
     if not portions:
         return
     with clock("score"):

@@ -18,8 +18,10 @@ import numpy as np
 from .pooling import block_means, block_sums, medians
 
 
-# Side in pixels of the cells of the motion field; of H.264's partitions only those of 4 pixels are smaller.
+# Least side in pixels of the cells of a motion field (of H.264's partitions only those of 4 pixels are smaller), and
+# how many there are along a block at least: large pictures have larger ones.
 FIELD_CELL = 8
+CELLS_PER_BLOCK = 4
 
 
 def read_vectors(
@@ -47,7 +49,7 @@ def read_vectors(
     """
     chosen = [frames[index] for index in current.tolist()]
     references = [_references(table, frame.index) for frame in chosen]
-    fields = _MotionFields(chosen, references, source_hw)
+    fields = _MotionFields(chosen, references, source_hw, blocks_hw)
     motion = block_means(fields.energy(), blocks_hw)
     position = {frame.index: at for at, frame in enumerate(frames)}
     sources = [[position[index] for index in past if index in position] for past, _ in references]
@@ -56,23 +58,34 @@ def read_vectors(
     if known.any():
         sources = np.array([(past[0], past[-1]) for past, use in zip(sources, known) if use]).T
         flow = fields.velocity[known] * fields.past_span[known]
-        residual[known] = block_sums(_compensated_residual(luma, current[known], sources, flow, source_hw), blocks_hw)
+        error = _compensated_residual(luma, current[known], sources, flow, fields.cell, source_hw)
+        residual[known] = block_sums(error, blocks_hw)
         vector_bits[known] = block_sums(fields.vector_bits(known), blocks_hw)
     return motion, vector_bits, residual, known
 
 
 class _MotionFields:
-    """Motion vectors of some frames on a grid of `FIELD_CELL` pixels.
+    """Motion vectors of some frames on a grid.
 
     Attributes:
         velocity (`np.ndarray` of shape `(num_frames, rows, cols)`, complex64): x + i·y in pixels per frame, from a
             cell towards what it showed one frame earlier.
         past_span (`np.ndarray` of shape `(num_frames, 1, 1)`, float32): frames between a picture and the one that its
             backward vectors point to.
+        cell (`int`): side of a cell in pixels of the video.
     """
 
-    def __init__(self, frames: list, references: list[tuple[list[int], list[int]]], source_hw: tuple[int, int]):
-        rows, cols = -(-source_hw[0] // FIELD_CELL), -(-source_hw[1] // FIELD_CELL)
+    def __init__(
+        self,
+        frames: list,
+        references: list[tuple[list[int], list[int]]],
+        source_hw: tuple[int, int],
+        blocks_hw: tuple[int, int],
+    ):
+        cell = FIELD_CELL
+        while 2 * cell * CELLS_PER_BLOCK <= min(source_hw[0] / blocks_hw[0], source_hw[1] / blocks_hw[1]):
+            cell *= 2
+        rows, cols = -(-source_hw[0] // cell), -(-source_hw[1] // cell)
         past = [frame.index - past[0] if past else 1 for frame, (past, _) in zip(frames, references)]
         future = [frame.index - future[0] if future else -1 for frame, (_, future) in zip(frames, references)]
         past, future = np.array(past, dtype=np.float32), np.array(future, dtype=np.float32)
@@ -89,24 +102,25 @@ class _MotionFields:
         velocity.real = vectors["motion_x"].astype(np.float32) / span
         velocity.imag = vectors["motion_y"].astype(np.float32) / span
         wide, high = vectors["w"].astype(np.int32), vectors["h"].astype(np.int32)
-        left = np.maximum(vectors["dst_x"] - (wide >> 1), 0) // FIELD_CELL
-        top = np.maximum(vectors["dst_y"] - (high >> 1), 0) // FIELD_CELL
+        left = np.maximum(vectors["dst_x"] - (wide >> 1), 0) // cell
+        top = np.maximum(vectors["dst_y"] - (high >> 1), 0) // cell
         inside = (top < rows) & (left < cols)
         at = (number * rows + top) * cols + left
         field = np.zeros(len(frames) * rows * cols, dtype=np.complex64)
         # Where a cell has both directions, the past one is written last and stays.
         for direction in (~backward & inside, backward & inside):
             # One write for each cell of the largest partition, 2x2 for H.264's 16x16.
-            for dy, dx in np.ndindex(*(-(-int(side.max()) // FIELD_CELL) for side in (high, wide))):
+            for dy, dx in np.ndindex(*(-(-int(side.max()) // cell) for side in (high, wide))):
                 covers = direction
                 if dy:
-                    covers = covers & (high > dy * FIELD_CELL) & (top < rows - dy)
+                    covers = covers & (high > dy * cell) & (top < rows - dy)
                 if dx:
-                    covers = covers & (wide > dx * FIELD_CELL) & (left < cols - dx)
+                    covers = covers & (wide > dx * cell) & (left < cols - dx)
                 covers = np.flatnonzero(covers)
                 field[at[covers] + (dy * cols + dx)] = velocity[covers]
         self.velocity = field.reshape(len(frames), rows, cols)
         self.past_span = past[:, None, None]
+        self.cell = cell
 
     def energy(self) -> np.ndarray:
         """Length of the vectors after removing the camera's motion, their median; pixels per frame."""
@@ -119,7 +133,7 @@ class _MotionFields:
         difference."""
         quarter_pels = self.velocity[frames] * (4 * self.past_span[frames])
         bits = np.zeros(quarter_pels.shape, dtype=np.float32)
-        edge = np.float32(FIELD_CELL / 4)  # in units of the codec's 4-pixel blocks
+        edge = np.float32(self.cell / 4)  # in units of the codec's 4-pixel blocks
         for axis, inner in ((2, np.s_[:, :, 1:]), (1, np.s_[:, 1:])):
             step = np.abs(np.diff(quarter_pels, axis=axis))
             bits[inner] += edge * ((step > 0.5) + np.float32(0.25) * np.log2(1 + step))
@@ -127,7 +141,12 @@ class _MotionFields:
 
 
 def _compensated_residual(
-    luma: np.ndarray, current: np.ndarray, sources: np.ndarray, flow: np.ndarray, source_hw: tuple[int, int]
+    luma: np.ndarray,
+    current: np.ndarray,
+    sources: np.ndarray,
+    flow: np.ndarray,
+    cell: int,
+    source_hw: tuple[int, int],
 ) -> np.ndarray:
     """Luma residual after the codec's own motion compensation, against the better of the possible sources.
 
@@ -139,6 +158,7 @@ def _compensated_residual(
         current (`np.ndarray` of shape `(num_frames,)`, int64): frames of the group.
         sources (`np.ndarray` of shape `(num_sources, num_frames)`, int64): frames they may be predicted from.
         flow (`np.ndarray` of shape `(num_frames, rows, cols)`, complex64): their vectors, in pixels of the video.
+        cell (`int`): side of a cell of `flow` in pixels of the video.
         source_hw (`tuple[int, int]`): height and width of the video.
 
     Returns:
@@ -147,8 +167,8 @@ def _compensated_residual(
     height, width = luma.shape[1:]
     y, x = np.arange(0, height, 2), np.arange(0, width, 2)
     rows, cols = flow.shape[1:]
-    cell_y = np.minimum(((y + 0.5) * (source_hw[0] / height / FIELD_CELL)).astype(np.int64), rows - 1)
-    cell_x = np.minimum(((x + 0.5) * (source_hw[1] / width / FIELD_CELL)).astype(np.int64), cols - 1)
+    cell_y = np.minimum(((y + 0.5) * (source_hw[0] / height / cell)).astype(np.int64), rows - 1)
+    cell_x = np.minimum(((x + 0.5) * (source_hw[1] / width / cell)).astype(np.int64), cols - 1)
     cells = (cell_y[:, None] * cols + cell_x).ravel()
     # Where the pixels came from: rows and columns of `luma`, split into whole pixels and the rest.
     source_x, source_y = (
