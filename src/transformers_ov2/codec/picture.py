@@ -24,6 +24,8 @@ import numpy as np
 # Kr and Kb of AVColorSpace (ITU-T H.273, table 4); libswscale reads all others as BT.601.
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 _BT601 = (0.299, 0.114)
+# Pixels converted at once: intermediate results stay in the cache.
+CHUNK_PIXELS = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +112,17 @@ def planes_to_rgb(planes: np.ndarray, color: ColorSpace) -> np.ndarray:
     """
     if color is RGB:
         return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
-    out = np.empty((*planes.shape[1:], 3), np.uint8)
-    # Sums of products one after the other: the same on every machine, unlike a matrix product.
-    values = [plane.astype(np.float32) for plane in planes]
-    luma = color.matrix[0, 0] * values[0]
-    for channel, row in enumerate(color.matrix):
-        total = luma + (color.offset[channel] + np.float32(0.5))
-        for weight, plane in zip(row[1:], values[1:]):
-            if weight:
-                total += weight * plane
-        np.clip(total, 0, 255, out=total)
-        out[..., channel] = total
-    return out
+    flat = planes.reshape(3, -1)
+    out = np.empty((flat.shape[1], 3), np.uint8)
+    for start in range(0, len(out), CHUNK_PIXELS):
+        # Sums of products one after the other: the same on every machine, unlike a matrix product.
+        values = flat[:, start : start + CHUNK_PIXELS].astype(np.float32)
+        luma = color.matrix[0, 0] * values[0]
+        for channel, row in enumerate(color.matrix):
+            total = luma + (color.offset[channel] + np.float32(0.5))
+            for weight, plane in zip(row[1:], values[1:]):
+                if weight:
+                    total += weight * plane
+            np.clip(total, 0, 255, out=total)
+            out[start : start + CHUNK_PIXELS, channel] = total
+    return out.reshape(*planes.shape[1:], 3)

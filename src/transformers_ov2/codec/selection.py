@@ -120,36 +120,33 @@ def _hold_costs(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return costs
 
 
-def _cheapest_refreshes(costs: np.ndarray, price: np.ndarray, anchor: int) -> np.ndarray:
+def _cheapest_refreshes(costs: np.ndarray, price: np.ndarray) -> np.ndarray:
     """Refresh times that minimise error plus price, exactly and for every position alone (dynamic programming).
 
     Args:
-        costs (`np.ndarray` of shape `(num_frames + 1, num_frames, positions)`): of `_hold_costs`.
-        price (`np.ndarray` of shape `(num_frames,)`): what a refresh at each frame costs, `inf` where none may happen.
-        anchor (`int`): the frame every position shows first.
+        costs (`np.ndarray` of shape `(num_frames + 1, num_frames, positions)`): of `_hold_costs`, for the anchor and
+            the frames that may follow it.
+        price (`np.ndarray` of shape `(num_frames,)`, float32): what a refresh at each frame costs.
 
     Returns:
-        `np.ndarray` of shape `(num_frames, positions)`, bool: where a refresh happens.
+        `np.ndarray` of shape `(num_frames, positions)`, bool: where a refresh happens. Every position shows frame 0
+        first.
     """
     n, positions = costs.shape[1:]
-    best = np.full((n, positions), np.inf, dtype=np.float32)  # least cost up to a refresh at this frame
-    previous = np.full((n, positions), anchor, dtype=np.int64)
-    best[anchor] = 0.0
+    best = np.zeros((n, positions), dtype=np.float32)  # least cost up to a refresh at this frame
+    previous = np.zeros((n + 1, positions), dtype=np.int64)
     column = np.arange(positions)
-    sources = [anchor]
-    for frame in range(anchor + 1, n):
-        if np.isfinite(price[frame]):
-            total = best[sources] + costs[frame, sources]
-            chosen = total.argmin(axis=0)
-            previous[frame] = np.asarray(sources)[chosen]
-            best[frame] = total[chosen, column] + np.float32(price[frame])
-            sources.append(frame)
-    last = np.asarray(sources)[(best[sources] + costs[n, sources]).argmin(axis=0)]
+    for frame in range(1, n):
+        total = best[:frame] + costs[frame, :frame]
+        previous[frame] = total.argmin(axis=0)
+        best[frame] = total[previous[frame], column] + price[frame]
+    previous[n] = (best + costs[n]).argmin(axis=0)
     refresh = np.zeros((n, positions), dtype=bool)
-    while (last != anchor).any():
+    last = previous[n]
+    while last.any():
         refresh[last, column] = True
-        last = np.where(last == anchor, anchor, previous[last, column])
-    refresh[anchor] = False
+        last = previous[last, column]
+    refresh[0] = False
     return refresh
 
 
@@ -159,26 +156,32 @@ def _spend(
     """Searches the price of a token, from `low` to `high` at first, at which the refreshes all but spend the budget.
 
     Args:
-        share (`np.ndarray` of shape `(num_frames,)`): tokens that a refresh at each frame costs.
+        share (`np.ndarray` of shape `(num_frames,)`): tokens that a refresh at each frame costs, `inf` where none may
+            happen.
 
     Returns:
         The price and the refreshes, bool of shape `(num_frames, positions)`, at most `budget` of them.
     """
+    frames = np.concatenate([[anchor], np.flatnonzero(np.isfinite(share))])
+    share = share[frames].astype(np.float32)
+    table = costs[np.append(frames, len(costs) - 1)[:, None], frames]
     best = None
     for _ in range(SEARCH_STEPS):
         price = math.sqrt(low * high)
-        refresh = _cheapest_refreshes(costs, price * share, anchor)
-        spent = int(refresh.sum())
+        found = _cheapest_refreshes(table, np.float32(price) * share)
+        spent = int(found.sum())
         if spent > budget:
             low = price
         else:
-            high, best = price, refresh
+            high, best = price, found
             if spent >= (1 - UNSPENT) * budget:
                 break
     while best is None or best.sum() > budget:
         high *= 2 if best is not None else 1
-        best = _cheapest_refreshes(costs, high * share, anchor)
-    return high, best
+        best = _cheapest_refreshes(table, np.float32(high) * share)
+    refresh = np.zeros(costs.shape[1:], dtype=bool)
+    refresh[frames] = best
+    return high, refresh
 
 
 def _gains(costs: np.ndarray, refresh: np.ndarray, anchor: int) -> np.ndarray:
