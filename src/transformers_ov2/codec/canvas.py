@@ -254,10 +254,11 @@ def pack_blocks(
 
     canvases = np.empty((len(blocks) // (rows * columns), rows, f, columns, f, 3), np.uint8)
     canvas, at = np.divmod(np.arange(len(blocks)), rows * columns)
-    for index in np.unique(frame).tolist():
-        here = np.flatnonzero(frame == index)
-        tiles = pictures[index].planes.reshape(3, rows, f, columns, f)[:, row[here], :, column[here]]
-        tiles = planes_to_rgb(tiles.swapaxes(0, 1), pictures[index].color)  # (blocks of this frame, f, f, 3)
+    # Blocks of one frame in a row are converted together.
+    for here in np.split(np.arange(len(blocks)), np.flatnonzero(np.diff(frame)) + 1):
+        picture = pictures[frame[here[0]]]
+        tiles = picture.planes.reshape(3, rows, f, columns, f)[:, row[here], :, column[here]]
+        tiles = planes_to_rgb(tiles.swapaxes(0, 1), picture.color)  # (blocks of this frame, f, f, 3)
         canvases[canvas[here], at[here] // columns, :, at[here] % columns] = tiles
     canvases = canvases.reshape(-1, height, width, 3)
 

@@ -55,21 +55,6 @@ _PICTURE_TYPES = {1: "I", 2: "P", 3: "B"}
 _AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _BILINEAR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
-MOTION_VECTOR_DTYPE = np.dtype(
-    [
-        ("source", "i4"),
-        ("w", "u1"),
-        ("h", "u1"),
-        ("src_x", "i2"),
-        ("src_y", "i2"),
-        ("dst_x", "i2"),
-        ("dst_y", "i2"),
-        ("motion_x", "i4"),
-        ("motion_y", "i4"),
-        ("motion_scale", "u2"),
-    ]
-)
-
 
 @dataclass(eq=False)
 class DecodedFrame:
@@ -79,10 +64,10 @@ class DecodedFrame:
         index (`int`): presentation index in the packet table.
         picture (`PlanarPicture`): its pixels, at `size` when one was asked for.
         pict_type (`str`): `"I"`, `"P"`, `"B"` or `""`.
-        motion_vectors (structured array `[num_vectors]` of `MOTION_VECTOR_DTYPE`, *optional*): FFmpeg's
-            `AVMotionVector`: block centre `dst_x`, `dst_y` and size `w`, `h` in pixels; the block is predicted from
-            `src_x`, `src_y` = dst + motion / motion_scale. `source` is negative for a past reference and positive
-            for a future one, not which one. None without vectors (intra pictures, codecs that export none).
+        motion_vectors (structured array `[num_vectors]`, *optional*): FFmpeg's `AVMotionVector`, its fields by name:
+            block centre `dst_x`, `dst_y` and size `w`, `h` in pixels; the block is predicted from `src_x`, `src_y` =
+            dst + motion / motion_scale. `source` is negative for a past reference and positive for a future one, not
+            which one. None without vectors (intra pictures, codecs that export none).
         quantiser_steps (bool `[ceil(height / 16), ceil(width / 16)]`, *optional*): macroblocks whose quantiser differs
             from that of the one before in coding order (H.264, MPEG-4). Only those with a residual can change it: a
             skipped or purely predicted one keeps what the last one had.
@@ -560,12 +545,9 @@ class _Converter:
 
 
 def _motion_vectors(side_data: av.sidedata.motionvectors.MotionVectors) -> np.ndarray:
-    """Only the named fields: the padding of FFmpeg's struct is uninitialised memory, and its flags are unused."""
-    raw = side_data.to_ndarray()
-    vectors = np.empty(len(raw), MOTION_VECTOR_DTYPE)
-    for name in MOTION_VECTOR_DTYPE.names:
-        vectors[name] = raw[name]
-    return vectors
+    """A copy, of bytes: numpy copies structured arrays field by field."""
+    vectors = side_data.to_ndarray()
+    return vectors.view(np.uint8).copy().view(vectors.dtype)
 
 
 def _quantiser_steps(params: av.sidedata.encparams.VideoEncParams, width: int, height: int) -> np.ndarray | None:

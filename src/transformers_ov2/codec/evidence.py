@@ -257,7 +257,7 @@ def _camera_shifts(group: _Group, current: np.ndarray, earlier: np.ndarray) -> n
     if not len(pairs):
         return shifts
     cross = group.spectra(earlier[pairs]) * np.conj(group.spectra(current[pairs]))
-    cross /= np.abs(cross) + 1e-9
+    cross /= np.sqrt(cross.real**2 + cross.imag**2) + np.float32(1e-9)  # much faster than `np.abs`
     peaks = np.fft.irfft2(cross, group.window.shape)
     height, width = group.window.shape
     y, x = np.divmod(peaks.reshape(len(pairs), -1).argmax(axis=1), width)

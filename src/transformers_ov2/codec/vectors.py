@@ -22,6 +22,7 @@ from .pooling import block_means, block_sums, medians
 # how many there are along a block at least: large pictures have larger ones.
 FIELD_CELL = 8
 CELLS_PER_BLOCK = 4
+RESIDUAL_STEP = 3
 
 
 def read_vectors(
@@ -150,8 +151,8 @@ def _compensated_residual(
 ) -> np.ndarray:
     """Luma residual after the codec's own motion compensation, against the better of the possible sources.
 
-    FFmpeg does not tell which picture a vector points to, only that it is an earlier one. Every second pixel of `luma`
-    in both directions is looked at.
+    FFmpeg does not tell which picture a vector points to, only that it is an earlier one. Of `luma`, one pixel in
+    `RESIDUAL_STEP` is looked at in both directions.
 
     Args:
         luma (`np.ndarray` of shape `(num_frames or more, height, width)`, float32): of the group.
@@ -162,10 +163,10 @@ def _compensated_residual(
         source_hw (`tuple[int, int]`): height and width of the video.
 
     Returns:
-        float32 `np.ndarray` of shape `(num_frames, ceil(height / 2), ceil(width / 2))`.
+        float32 `np.ndarray` of shape `(num_frames, ceil(height / RESIDUAL_STEP), ceil(width / RESIDUAL_STEP))`.
     """
     height, width = luma.shape[1:]
-    y, x = np.arange(0, height, 2), np.arange(0, width, 2)
+    y, x = np.arange(0, height, RESIDUAL_STEP), np.arange(0, width, RESIDUAL_STEP)
     rows, cols = flow.shape[1:]
     cell_y = np.minimum(((y + 0.5) * (source_hw[0] / height / cell)).astype(np.int64), rows - 1)
     cell_x = np.minimum(((x + 0.5) * (source_hw[1] / width / cell)).astype(np.int64), cols - 1)
@@ -184,7 +185,7 @@ def _compensated_residual(
     source_y -= top
     at = top * width + left
     right, below = int(width > 1), width * int(height > 1)
-    now, pixels = luma[current, ::2, ::2], luma.ravel()
+    now, pixels = luma[current, ::RESIDUAL_STEP, ::RESIDUAL_STEP], luma.ravel()
     residual = None
     for source in sources:
         here = at + (source * (height * width))[:, None, None]
