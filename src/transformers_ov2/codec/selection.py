@@ -263,7 +263,7 @@ def select_state(
     usual = budget / max(1, int(allowed.sum()) // 2)
     share = np.where(allowed, 1.0 + text_tokens / usual, np.inf)  # tokens of a block and its part of the timestamp
     high = float(costs[n, anchor].max()) + 1e-6
-    low = high / 2**SEARCH_STEPS
+    low = 1e-9 * high
     for _ in range(REFINEMENTS):
         price, refresh = _spend(costs, share, anchor, budget, low, high)
         low, high = 0.5 * price, 2.0 * price
