@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from synth import make_clip, real_clip
 
+from transformers_ov2.codec import evidence
 from transformers_ov2.codec.config import CodecStreamConfig
 from transformers_ov2.codec.decoding import DecodedFrame, decode_frames
 from transformers_ov2.codec.evidence import block_features, error_weights, is_bad_frame, pool_colours, score_blocks
@@ -192,6 +193,37 @@ def test_any_patch_and_merge(patch, merge):
     found = score_blocks(decoded, table, grid, CodecStreamConfig(patch=patch, merge=merge), size)
     assert found.scores.shape == (3, 3, 4) and np.isfinite(found.scores).all()
     assert block_features(found.cells, (3, 4), size).shape[:3] == (3, 3, 4)
+
+
+def test_frames_that_arrive_one_by_one_score_as_if_they_were_all_there(monkeypatch):
+    """With batches of one, a few and all frames; only sums are made in another order."""
+    data = real_clip("carphone_pristine").read_bytes()
+    whole, *_ = score_file(data, np.arange(0, 60))
+    for pixels in (1, 6 * SIZE[0] * SIZE[1] // 4, 2**30):
+        monkeypatch.setattr(evidence, "BATCH_PIXELS", pixels)
+        found, *_ = score_file(data, np.arange(0, 60))
+        np.testing.assert_allclose(found.scores, whole.scores, rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(found.cells, whole.cells)
+
+
+def test_quantiser_steps_mark_the_blocks_that_cost_bits():
+    """The bits of a packet go to the blocks whose macroblocks step, by residual otherwise."""
+    data = make_clip(io.BytesIO(), moving_square(12), "libx264", "mp4", options={"bf": "0"}).getvalue()
+    source = open_source(data)
+    table = read_packets(source)
+    frames = list(decode_frames(source, table, range(12), size=SIZE, side_data=True))
+    rows, cols = frames[5].quantiser_steps.shape
+    left = np.zeros((rows, cols), dtype=bool)
+    left[:, : cols // 2] = True
+
+    def share_of_the_left(steps):
+        frames[5].quantiser_steps = steps
+        bits = score_blocks(frames, table, GRID, CONFIG, (source.height, source.width)).bits[5]
+        return bits[:, : GRID[1] // 4].sum() / bits.sum()
+
+    plain = share_of_the_left(None)
+    assert share_of_the_left(np.zeros_like(left)) == pytest.approx(plain, rel=1e-4)
+    assert share_of_the_left(left) > plain > share_of_the_left(~left)
 
 
 def test_features_measure_squared_pixel_differences():

@@ -23,6 +23,10 @@ from synth import real_clip
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video, tokenizer
 from transformers_ov2.codec.bits import BitMaps, read_bits, score_bits
+from transformers_ov2.codec.canvas import canvas_size
+from transformers_ov2.codec.decoding import decode_frames
+from transformers_ov2.codec.evidence import score_blocks
+from transformers_ov2.codec.pooling import block_sums
 from transformers_ov2.codec.readiness import partition_readiness, sample_frames
 from transformers_ov2.codec.source import VideoError, open_source
 
@@ -210,6 +214,36 @@ def test_exact_bits_are_never_used_unasked(monkeypatch):
 
     monkeypatch.setattr(tokenizer, "read_bits", refuse)
     assert tokenize_video(real_clip("carphone_pristine"), target_canvas=4).signal_source != "bits"
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, equal values sharing the middle of theirs."""
+    _, inverse, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
+
+
+def spearman_with_exact_bits(name: str, *, steps: bool = True) -> float:
+    """Mean rank correlation over the blocks of P-frames between the estimated bits and those of the stored maps."""
+    source = open_source(real_clip(name))
+    table, config = tokenizer.read_packets(source), CodecStreamConfig()
+    size = canvas_size(source.height, source.width, config)
+    grid, blocks = (size[0] // 14, size[1] // 14), (size[0] // 28, size[1] // 28)
+    frames = list(decode_frames(source, table, range(60), size=size, side_data=True))
+    for frame in frames:
+        frame.quantiser_steps = frame.quantiser_steps if steps else None
+    found = score_blocks(frames, table, grid, config, (source.height, source.width)).bits
+    maps = stored_bits(name, np.arange(60))
+    exact = block_sums(maps.bits[:, :, : maps.columns].astype(np.float32), blocks)
+    pairs = [(found[i], exact[i]) for i, frame in enumerate(frames) if i and frame.pict_type == "P"]
+    return float(np.mean([np.corrcoef(ranks(ours), ranks(theirs))[0, 1] for ours, theirs in pairs]))
+
+
+def test_stock_bits_follow_exact_bits():
+    correlations = [spearman_with_exact_bits(name) for name in CLIPS]
+    assert np.mean(correlations) >= 0.75 and min(correlations) >= 0.7
+    # Two of the three encoders varied the quantiser.
+    without = [spearman_with_exact_bits(name, steps=False) for name in CLIPS]
+    assert np.mean(correlations) > np.mean(without) + 0.01
 
 
 class TestInstalledPackage:

@@ -13,6 +13,7 @@
 # limitations under the License.
 """What `open_source` accepts and refuses, and that it reads nothing else."""
 
+import dataclasses
 import gc
 import http.server
 import io
@@ -30,7 +31,7 @@ from synth import clip_bytes, make_clip, moving_frames, plain_images, real_clip
 from transformers_ov2.codec import source as source_module
 from transformers_ov2.codec.decoding import decode_frames
 from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.source import VideoError, open_source
+from transformers_ov2.codec.source import VideoError, VideoSource, open_source
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,36 @@ def test_awkward_file_names(clip, tmp_path):
         path.write_bytes(clip.read_bytes())
         assert open_source(path).width == 128
         assert open_source(str(path)).width == 128
+
+
+@pytest.mark.parametrize(
+    ("options", "container_options", "pts"),
+    [
+        ({"x264-params": "bframes=3:b-pyramid=normal"}, {}, None),
+        ({"bf": "0"}, {}, None),
+        ({}, {"movflags": "frag_keyframe+empty_moov"}, None),
+        ({}, {}, [0, 3, 4, 9, 10, 20, 21, 22, 30, 41, 42, 50]),
+    ],
+    ids=["b-frames", "p-frames", "fragmented", "variable-rate"],
+)
+def test_headers_tell_what_probing_tells(options, container_options, pts, monkeypatch):
+    """MP4 files are not probed where their header describes the stream; nothing else may depend on it."""
+    video = clip_bytes(12, options=options, container_options=container_options, pts=pts)
+    source = open_source(video)
+    table = read_packets(source)
+    assert source._is_described == (not container_options)  # a fragmented file has no table of its frames
+
+    def probe(self):
+        return source_module._open_container(self.name, self.path, self.data, self.max_source_pixels)
+
+    monkeypatch.setattr(VideoSource, "_open_container", probe)
+    probed = open_source(video)
+    for field in dataclasses.fields(source):
+        if field.name != "_is_described":
+            assert getattr(source, field.name) == getattr(probed, field.name), field.name
+    other = read_packets(probed)
+    for field in ("pts", "seconds", "size", "is_key", "is_reference", "decode_index"):
+        np.testing.assert_array_equal(getattr(table, field), getattr(other, field))
 
 
 def test_name_is_used_in_messages():

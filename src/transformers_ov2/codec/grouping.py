@@ -43,7 +43,7 @@ def _frame_spans(table) -> np.ndarray:
 
 def count_groups(num_frames: int, num_groups: int, config) -> int:
     """The number of groups a clip can fill: one whole I-canvas and full P-canvases need `images_per_group` frames."""
-    return max(1, min(num_groups, num_frames // max(1, config.images_per_group)))
+    return max(1, min(num_groups, num_frames // config.images_per_group))
 
 
 def partition_fixed(table, num_groups: int, config) -> np.ndarray:
