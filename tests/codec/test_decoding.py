@@ -224,6 +224,16 @@ def test_colours_are_those_of_libswscale():
             assert np.abs(error).max() <= 2 and np.abs(error.mean((0, 1))).max() < 0.15
 
 
+def test_yuvj_is_of_full_range_whatever_its_tag():
+    converter = decoding._Converter(open_source(clip_bytes(2)), decoding._Request((28, 56), False))
+    frame = av.VideoFrame(128, 96, "yuvj420p")
+    for plane, value in zip(frame.planes, (250, 128, 128)):
+        plane.update(np.full(plane.buffer_size, value, np.uint8))
+    for color_range in (0, 1, 2):
+        frame.color_range = color_range
+        assert np.abs(converter(0, frame).image.astype(int) - 249.5).max() <= 1
+
+
 def test_resize_of_decoded_frames_and_rotated_video():
     frames = moving_frames(3, 40, 60)
     source = open_source(frames)
@@ -255,6 +265,20 @@ def test_video_that_changes_its_size():
     assert [frame.image.shape for frame in frames] == [(96, 128, 3)] * 2
     first = plain_decode(video)[3].to_ndarray(format="rgb24", threads=1)
     np.testing.assert_array_equal(frames[0].image, first)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_transform_is_applied_to_every_frame_once(b_frames, num_threads):
+    source, table = opened(b_frames)
+    seen = []
+
+    def transform(frame):
+        seen.append(frame.index)
+        return None if frame.index == 3 else frame.index * 10
+
+    found = list(decode_frames(source, table, range(20), num_threads=num_threads, transform=transform))
+    assert found == [None if index == 3 else index * 10 for index in range(20)]
+    assert sorted(seen) == list(range(20))
 
 
 def count_decoded(monkeypatch, source, table, indices, **options) -> int:

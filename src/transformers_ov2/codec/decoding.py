@@ -127,11 +127,10 @@ def decode_frames(
             equal to PyAV's in RGB, when not given.
         side_data (`bool`): export motion vectors and steps of the quantiser.
         num_threads (`int`): GOP ranges decoded in parallel; with 1 everything runs in the caller's thread.
-
         transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame, in the thread that converts it.
 
     Yields:
-        [`DecodedFrame`], or what `transform` made of it
+        [`DecodedFrame`], or what `transform` makes of it
 
     Raises:
         VideoError: the source cannot be opened any more.
@@ -390,7 +389,7 @@ class _Pool:
             threading.Thread(target=self._work, name="decode_frames", daemon=True) for _ in range(num_workers)
         ]
 
-    def __iter__(self) -> Iterator[DecodedFrame]:
+    def __iter__(self) -> Iterator[Any]:
         for thread in self.threads:
             thread.start()
         try:
@@ -402,13 +401,14 @@ class _Pool:
                     if self.error:
                         raise self.error
                     buffer = self.buffers.get(self.head)
-                    ready, frame = buffer.popleft() if buffer else (True, None)
-                    if frame is None:
+                    item = buffer.popleft() if buffer else None
+                    if item is None:
                         self.buffers.pop(self.head, None)
                         self.finished.discard(self.head)
                         self.head += 1
                     self.changed.notify_all()
-                if frame is not None:
+                if item is not None:
+                    ready, frame = item
                     yield frame if ready else self.converter(*frame)
         finally:
             with self.changed:
@@ -500,7 +500,8 @@ class _Converter:
         if (frame.width, frame.height) == self.target:
             return PlanarPicture.from_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
         if frame.format.name in ("yuv420p", "yuvj420p") and shrinks and not (frame.width % 2 or frame.height % 2):
-            color = ColorSpace.of_yuv(frame.colorspace, frame.color_range == 2)
+            full_range = frame.color_range == 2 or frame.format.name == "yuvj420p"
+            color = ColorSpace.of_yuv(frame.colorspace, full_range)
             planes = frame.planes
         else:
             # libswscale resizes RGB by way of YUV, which is off by several steps, and 4:2:0 with chroma that is off

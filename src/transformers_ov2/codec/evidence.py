@@ -58,7 +58,6 @@ UNCHANGED_QUANTISER = 0.05
 BATCH_PIXELS = 2**18
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-_THIRD = np.full(3, 1 / 3, dtype=np.float32)
 
 
 @dataclass
@@ -69,8 +68,7 @@ class BlockScores:
         scores (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): evidence per block, comparable
             across the frames of the group.
         surprise (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): the part of it that stands
-            out
-            of its own frame, 0 for most blocks.
+            out of its own frame, 0 for most blocks.
         bits (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, float32): estimated bits per block; for key
             frames what the others spend on such a change, 0 for sources without packets.
         cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_cols)`, float32): `pool_colours` of the frames.
