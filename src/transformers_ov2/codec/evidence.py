@@ -26,12 +26,16 @@ Codecs that export no vectors (HEVC, VP9, AV1) and decoded frames have the resid
 pictures.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from .config import CodecStreamConfig
+from .decoding import DecodedFrame
+from .packets import PacketTable
 from .picture import PlanarPicture
 from .pooling import block_means, medians, pool
 from .vectors import read_vectors
@@ -165,14 +169,14 @@ class FrameFeatures:
         small (`np.ndarray`, float32): luma at half its size, to find camera motion in.
     """
 
-    frame: Any
+    frame: DecodedFrame
     cells: np.ndarray
     luma: np.ndarray
     pooled: np.ndarray
     small: np.ndarray
 
     @classmethod
-    def of(cls, frame: Any, blocks_hw: tuple[int, int], merge: int = 2) -> "FrameFeatures":
+    def of(cls, frame: DecodedFrame, blocks_hw: tuple[int, int], merge: int = 2) -> FrameFeatures:
         picture = frame.picture
         height, width = picture.size
         block = height // blocks_hw[0]
@@ -361,12 +365,12 @@ class BlockScorer:
         source_hw (`tuple[int, int]`): height and width of the video in pixels, which vectors are given in.
     """
 
-    def __init__(self, table, blocks_hw: tuple[int, int], source_hw: tuple[int, int]):
+    def __init__(self, table: PacketTable, blocks_hw: tuple[int, int], source_hw: tuple[int, int]):
         self.table = table
         self.source_hw = source_hw
         self.blocks_hw = blocks_hw
         self.group = _Group(blocks_hw)
-        self.frames: list = []
+        self.frames: list[DecodedFrame] = []
         self.waiting: list[FrameFeatures] = []
         self.has_vectors = False
         # Change, motion, bits and surprise of the frames of each batch.
@@ -445,7 +449,13 @@ class BlockScorer:
         return motion, vector_bits, residual, known
 
 
-def score_blocks(frames: list, table, grid_hw: tuple[int, int], config, source_hw: tuple[int, int]) -> BlockScores:
+def score_blocks(
+    frames: list[DecodedFrame],
+    table: PacketTable,
+    grid_hw: tuple[int, int],
+    config: CodecStreamConfig,
+    source_hw: tuple[int, int],
+) -> BlockScores:
     """Scores of the frames of one group that are all there.
 
     Args:

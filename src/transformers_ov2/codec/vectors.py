@@ -15,6 +15,8 @@
 
 import numpy as np
 
+from .decoding import DecodedFrame
+from .packets import PacketTable
 from .pooling import block_means, block_sums, medians
 
 
@@ -26,10 +28,10 @@ RESIDUAL_STEP = 3
 
 
 def read_vectors(
-    frames: list,
+    frames: list[DecodedFrame],
     luma: np.ndarray,
     current: np.ndarray,
-    table,
+    table: PacketTable,
     blocks_hw: tuple[int, int],
     source_hw: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -78,7 +80,7 @@ class _MotionFields:
 
     def __init__(
         self,
-        frames: list,
+        frames: list[DecodedFrame],
         references: list[tuple[list[int], list[int]]],
         source_hw: tuple[int, int],
         blocks_hw: tuple[int, int],
@@ -199,7 +201,7 @@ def _compensated_residual(
     return residual
 
 
-def _references(table, index: int) -> tuple[list[int], list[int]]:
+def _references(table: PacketTable, index: int) -> tuple[list[int], list[int]]:
     """Presentation indices of the last two reference pictures shown before a frame and of the next one shown after it,
     among those decoded before it."""
     low, high = max(0, index - 16), min(table.num_frames, index + 17)
