@@ -18,6 +18,7 @@ import gc
 import hashlib
 import io
 import os
+import platform
 import threading
 import tracemalloc
 import warnings
@@ -62,6 +63,10 @@ def area_weights(source: int, target: int) -> np.ndarray:
     pixels = np.arange(source)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     return overlap.clip(0) * target / source
+
+
+# How much libswscale truncates on the way from YUV to RGB depends on the instructions it uses.
+on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="rounding measured on x86-64")
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +199,7 @@ def test_yuv_is_resized_plane_by_plane(size, pix_fmt):
                 assert np.abs(frame.picture.planes[index] - exact).max() < 0.75
 
 
+@on_x86
 @pytest.mark.parametrize(
     ("name", "size"), [("bigbuckbunny", (280, 504)), ("bikes", (252, 588)), ("bikes", (112, 280))]
 )
@@ -206,6 +212,7 @@ def test_resized_pictures_are_those_of_pyav(name, size):
         assert np.abs(error).mean() < 0.75 and np.abs(error.mean((0, 1))).max() < 0.3
 
 
+@on_x86
 def test_colours_are_those_of_libswscale():
     """For every colour space and range it knows; it truncates, so single values differ by up to two levels."""
     rng = np.random.default_rng(0)
