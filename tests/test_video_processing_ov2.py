@@ -45,7 +45,10 @@ def write_clip(path, num_frames=30, size=(56, 84), rate=10, pts=None, gop=10, co
     height, width = size
     y, x = np.mgrid[:height, :width]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options={"crf": "10", "bf": "2"})
+        options = {"crf": "10", "bf": "2"}
+        if codec == "libx264":
+            options["x264-params"] = "cpu-independent=1"  # the same file every time
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
         stream.codec_context.gop_size = gop
         if pts is not None:
