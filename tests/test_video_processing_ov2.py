@@ -40,15 +40,14 @@ SIZE = {"min_pixels": 784, "max_pixels": 56 * 84}
 MEAN, STD = (torch.tensor(OV2VideoProcessor.image_mean), torch.tensor(OV2VideoProcessor.image_std))
 
 
-def write_clip(path, num_frames=30, size=(56, 84), rate=10, pts=None, gop=10, codec="libx264"):
+def write_clip(path, num_frames=30, size=(56, 84), rate=10, pts=None, gop=10):
     """A moving gradient; frame `i` is recognisable by its red level (`8 * i % 256`)."""
     height, width = size
     y, x = np.mgrid[:height, :width]
     with av.open(str(path), "w") as container:
-        options = {"crf": "10", "bf": "2"}
-        if codec == "libx264":
-            options["x264-params"] = "cpu-independent=1"  # the same file every time
-        stream = container.add_stream(codec, rate=rate, options=options)
+        # Without part of x264's assembly: the same file every time.
+        options = {"crf": "10", "bf": "2", "x264-params": "cpu-independent=1"}
+        stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
         stream.codec_context.gop_size = gop
         if pts is not None:

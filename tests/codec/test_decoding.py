@@ -459,3 +459,16 @@ def test_side_data_does_not_keep_pictures():
         assert resident() - before < 30 * 640 * 480 * 1.5  # 120 pictures were given out since
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_decoders_do_not_wait_for_the_garbage_collector(b_frames, num_threads):
+    source, table = opened(b_frames)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(decode_frames(source, table, range(48), num_threads=num_threads))) == 48
+        kinds = [type(each).__name__ for each in gc.get_objects()]
+    finally:
+        gc.enable()
+    assert not {"_Reader", "VideoCodecContext", "InputContainer", "VideoFrame"} & set(kinds)

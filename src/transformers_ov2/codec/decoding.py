@@ -227,6 +227,8 @@ class _Reader:
 
     def close(self) -> None:
         self._stack.close()
+        # The generator refers back here: the decoder and its pictures would wait for the garbage collector.
+        self._packets = self._pending = self.container = self.stream = self.decoder = None
 
     def _open(self) -> None:
         self._stack.close()
