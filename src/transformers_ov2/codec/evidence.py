@@ -413,8 +413,9 @@ class BlockScorer:
             return
         change[:] = pool(_mean_colour(np.abs(group.cells[current] - group.cells[current - 1])), *self.blocks_hw)
         motion[:], vector_bits, residual, known = self._read_vectors(current)
-        size = 8.0 * self.table.size[[frames[index].index for index in current]]
-        predicted = ~self.table.is_key[[frames[index].index for index in current]] & (size > 0)
+        numbers = np.array([frame.index for frame in frames])
+        size = 8.0 * self.table.size[numbers[current]]
+        predicted = ~self.table.is_key[numbers[current]] & (size > 0)
         unexplained, compensated = _unexplained(group, current, current - 1, predicted & ~known)
         for pair, luma in compensated.items():
             residual[pair] = pool(np.abs(group.luma[current[pair]] - luma), *self.blocks_hw)
@@ -428,7 +429,7 @@ class BlockScorer:
 
         surprise[:] = _standing_out(unexplained)
         # What a frame half a second ago explains was there before and is only uncovered again.
-        seconds = self.table.seconds[[frame.index for frame in frames]]
+        seconds = self.table.seconds[numbers]
         old = np.searchsorted(seconds, seconds[current] - MEMORY_SECONDS, side="right") - 1
         again = np.flatnonzero((old >= 0) & (old < current - 1) & (surprise.max(axis=(1, 2)) > SURPRISE_START))
         if len(again):

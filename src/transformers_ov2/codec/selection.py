@@ -176,9 +176,12 @@ def _spend(
             high, best = price, found
             if spent >= (1 - UNSPENT) * budget:
                 break
-    while best is None or best.sum() > budget:
-        high *= 2 if best is not None else 1
-        best = _cheapest_refreshes(table, np.float32(high) * share)
+    while best is None:
+        found = _cheapest_refreshes(table, np.float32(high) * share)
+        if found.sum() <= budget:
+            best = found
+        else:
+            high *= 2
     refresh = np.zeros(costs.shape[1:], dtype=bool)
     refresh[frames] = best
     return high, refresh

@@ -197,13 +197,10 @@ class _Video:
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
 
-    def scorer(self, bits: BitMaps | None) -> _Scorer:
-        """For the frames of a group; `bits` are of these frames and others."""
-        return _Scorer(self, bits)
-
 
 class _Scorer:
-    """Scores the frames of a group as they arrive, by their side data or by exact bits."""
+    """Scores the frames of a group as they arrive, by their side data or by exact bits, which are of these frames and
+    others."""
 
     def __init__(self, video: _Video, bits: BitMaps | None):
         self.video, self.bits = video, bits
@@ -244,7 +241,7 @@ def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[Score
     with clock("score"):
         bits = video.read_bits(wanted)
     decoded = clock.iterate("decode", video.decode(wanted))
-    scorer, start = video.scorer(bits), 0
+    scorer, start = _Scorer(video, bits), 0
     features = next(decoded, None)
     for plan in plans:
         while features is not None and features.frame.index < plan.end:
@@ -266,7 +263,7 @@ def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[Score
             num_canvases=min(plan.num_canvases, len(frames)),
             max_timestamps=plan.max_timestamps,
         )
-        scorer, start = video.scorer(bits), plan.end
+        scorer, start = _Scorer(video, bits), plan.end
 
 
 def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
@@ -285,7 +282,7 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
     decoded = clock.iterate("decode", video.decode(sampled))
     # Scored in portions: motion vectors need not be kept until the end.
     while portion := list(itertools.islice(decoded, config.group_size)):
-        scorer = video.scorer(bits)
+        scorer = _Scorer(video, bits)
         with clock("score"):
             for features in portion:
                 scorer.push(features)
