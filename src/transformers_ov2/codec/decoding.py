@@ -474,7 +474,9 @@ class _Converter:
     def __call__(self, index: int, frame: av.VideoFrame) -> Any:
         if frame.colorspace not in _COLORSPACES:
             frame.colorspace = 2  # a reserved or damaged tag: read as an untagged picture
-        out = DecodedFrame(index, self._turn_picture(self._picture(frame)), _PICTURE_TYPES.get(frame.pict_type, ""))
+        picture = self._picture(frame)
+        picture = PlanarPicture(self._turn(picture.planes), picture.color)
+        out = DecodedFrame(index, picture, _PICTURE_TYPES.get(frame.pict_type, ""))
         if self.request.side_data:
             # Not `frame.side_data`: PyAV (18.1) caches a container there that refers back to the frame, a cycle that
             # keeps every picture until the garbage collector runs. Can go when `Frame.side_data` no longer does.
@@ -526,13 +528,11 @@ class _Converter:
             out[index] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
         return PlanarPicture(out, color)
 
-    def _turn_picture(self, picture: PlanarPicture) -> PlanarPicture:
-        if not self.turns:
-            return picture
-        return PlanarPicture(np.ascontiguousarray(np.rot90(picture.planes, -self.turns, (1, 2))), picture.color)
-
     def _turn(self, array: np.ndarray | None) -> np.ndarray | None:
-        return np.ascontiguousarray(np.rot90(array, -self.turns)) if self.turns and array is not None else array
+        """Turns the last two axes, rows and columns."""
+        if not self.turns or array is None:
+            return array
+        return np.ascontiguousarray(np.rot90(array, -self.turns, axes=(-2, -1)))
 
     def _turn_vectors(self, vectors: np.ndarray, width: int, height: int) -> np.ndarray:
         for _ in range(self.turns):

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -213,12 +214,10 @@ class _Decoded(_Reader):
 
     def _packets(self, container, stream) -> Iterator[av.Packet | None]:
         """Packets with content, and None at the end, which makes the decoder give what it holds back."""
-        try:
+        with contextlib.suppress(av.FFmpegError):  # a broken end is the end of a live stream
             for packet in container.demux(stream):
                 if packet.size:
                     yield packet
-        except av.FFmpegError:  # a broken end is the end of a live stream
-            pass
         yield None
 
 
