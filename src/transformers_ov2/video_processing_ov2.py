@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Video processor of LLaVA-OneVision-2: videos in, patch rows with their grid and positions out."""
 
 import os
@@ -42,12 +31,12 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 from .codec import CodecStream, CodecStreamConfig
-from .codec.assets import read_assets
-from .codec.budget import timestamp_text_tokens
-from .codec.canvas import canvas_size
-from .codec.decoding import decode_frames
-from .codec.packets import PacketTable, read_packets
-from .codec.source import VideoError, VideoSource, open_source
+from .codec.deciding.budget import timestamp_text_tokens
+from .codec.packing.assets import read_assets
+from .codec.packing.canvas import canvas_size
+from .codec.reading.decoding import decode_frames
+from .codec.reading.packets import PacketTable, read_packets
+from .codec.reading.source import VideoError, VideoSource, open_source
 from .codec.tokenizer import tokenize_video
 from .video_inputs import OV2VideoMetadata, flatten_metadata, flatten_videos, is_path_list, local_path
 

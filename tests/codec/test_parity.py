@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Equality with the released codec tool after the signal: given its bits, its sampling, groups, positions and runs."""
 
 import hashlib
@@ -22,13 +11,13 @@ import pytest
 from synth import real_clip
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video, tokenizer
-from transformers_ov2.codec.bits import BitMaps, read_bits, score_bits
-from transformers_ov2.codec.canvas import canvas_size
-from transformers_ov2.codec.decoding import decode_frames
-from transformers_ov2.codec.evidence import score_blocks
-from transformers_ov2.codec.pooling import block_sums
-from transformers_ov2.codec.readiness import partition_readiness, sample_frames
-from transformers_ov2.codec.source import VideoError, open_source
+from transformers_ov2.codec.deciding.bits import BitMaps, read_bits, score_bits
+from transformers_ov2.codec.deciding.evidence import score_blocks
+from transformers_ov2.codec.deciding.pooling import block_sums
+from transformers_ov2.codec.deciding.readiness import partition_readiness, sample_frames
+from transformers_ov2.codec.packing.canvas import canvas_size
+from transformers_ov2.codec.reading.decoding import decode_frames
+from transformers_ov2.codec.reading.source import VideoError, open_source
 
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "codec"

@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 import io
 import subprocess
 import sys
@@ -25,9 +14,9 @@ from synth import clip_bytes, make_clip, moving_frames, plain_images, real_clip
 
 import transformers_ov2.codec
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, VideoError, iter_groups, tokenize_video, tokenizer
-from transformers_ov2.codec.budget import plan_groups, timestamp_text_tokens
-from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.source import open_source
+from transformers_ov2.codec.deciding.budget import plan_groups, timestamp_text_tokens
+from transformers_ov2.codec.reading.packets import read_packets
+from transformers_ov2.codec.reading.source import open_source
 
 
 ARRAYS = ("canvases", "patch_positions", "groups", "canvases_per_group", "frame_ids", "timestamps")

@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 import json
 import pickle
 import re
@@ -25,7 +14,7 @@ from torch.utils.data import DataLoader
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from transformers_ov2.codec import tokenize_video
-from transformers_ov2.codec.assets import write_assets
+from transformers_ov2.codec.packing.assets import write_assets
 from transformers_ov2.training import CodecStreamCache, OV2DataCollator, pretokenize, to_sft_dataset
 from transformers_ov2.training import cache as cache_module
 

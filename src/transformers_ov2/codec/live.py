@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Live sources: groups as they complete, from a stream that may never end."""
 
 from __future__ import annotations
@@ -24,14 +13,14 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
-from .budget import timestamp_text_tokens
-from .canvas import CodecStream, canvas_size
 from .config import CodecStreamConfig
-from .decoding import DecodedFrame, _Converter, _Request
-from .evidence import score_blocks
-from .grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS
-from .packets import PacketTable
-from .source import DEMUXERS, MAX_SOURCE_PIXELS, VideoError, VideoSource
+from .deciding.budget import timestamp_text_tokens
+from .deciding.evidence import score_blocks
+from .deciding.grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS
+from .packing.canvas import CodecStream, canvas_size
+from .reading.decoding import DecodedFrame, _Converter, _Request
+from .reading.packets import PacketTable
+from .reading.source import DEMUXERS, MAX_SOURCE_PIXELS, VideoError, VideoSource
 from .tokenizer import Clock, Evidence, ScoredGroup, pack, select
 
 

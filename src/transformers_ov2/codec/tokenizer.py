@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """
 Codec-stream tokenization, the four steps of LLaVA-OneVision-2 (arXiv 2605.25979) in one place.
 
@@ -32,17 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from .bits import BitMaps, read_bits, score_bits
-from .budget import GroupPlan, plan_groups, timestamp_text_tokens
-from .canvas import CodecStream, canvas_size, order_blocks, pack_blocks
 from .config import CodecStreamConfig
-from .decoding import DecodedFrame, decode_frames
-from .evidence import BlockScorer, FrameFeatures, block_features, error_weights, is_bad_frame
-from .packets import PacketTable, read_packets
-from .picture import PlanarPicture
-from .readiness import partition_readiness, sample_frames
-from .selection import select_evidence, select_state
-from .source import VideoError, VideoSource, open_source
+from .deciding.bits import BitMaps, read_bits, score_bits
+from .deciding.budget import GroupPlan, plan_groups, timestamp_text_tokens
+from .deciding.evidence import BlockScorer, FrameFeatures, block_features, error_weights, is_bad_frame
+from .deciding.readiness import partition_readiness, sample_frames
+from .deciding.selection import select_evidence, select_state
+from .packing.canvas import CodecStream, canvas_size, order_blocks, pack_blocks
+from .reading.decoding import DecodedFrame, decode_frames
+from .reading.packets import PacketTable, read_packets
+from .reading.pictures import PlanarPicture
+from .reading.source import VideoError, VideoSource, open_source
 
 
 MAX_THREADS = 8
@@ -60,12 +49,12 @@ def tokenize_video(
 
     Args:
         source: a path, bytes, a binary file object, decoded frames, or what
-            [`~transformers_ov2.codec.source.open_source`] made of them: it takes the frame rate of decoded frames,
-            limits on size, and leave to use the network.
+            [`~transformers_ov2.codec.reading.source.open_source`] made of them: it takes the frame rate of decoded
+            frames, limits on size, and leave to use the network.
         config (`CodecStreamConfig`, *optional*): the options; defaults when not given.
         timestamp_tokens (`Callable[[float], int]`, *optional*):
             Number of language model tokens of the timestamp for a time in seconds, everything around its placeholders
-            included. By default an upper bound, [`~transformers_ov2.codec.budget.timestamp_text_tokens`].
+            included. By default an upper bound, [`~transformers_ov2.codec.deciding.budget.timestamp_text_tokens`].
         overrides: fields of the config that differ.
 
     Returns:

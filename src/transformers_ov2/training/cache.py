@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """A cache of codec streams on disk: a video is tokenized once, whatever it is called and however often it is read."""
 
 import hashlib
@@ -30,8 +19,8 @@ from transformers.utils import logging
 
 from .. import __version__
 from ..codec import CodecStream, CodecStreamConfig, tokenize_video
-from ..codec.budget import timestamp_text_tokens
-from ..codec.source import VideoSource, open_source
+from ..codec.deciding.budget import timestamp_text_tokens
+from ..codec.reading.source import VideoSource, open_source
 
 
 logger = logging.get_logger(__name__)
@@ -70,7 +59,7 @@ class CodecStreamCache:
         The codec stream of a video, from the cache when it is there, otherwise tokenized and written.
 
         Args:
-            video: anything that [`~transformers_ov2.codec.source.open_source`] takes, or what it returned.
+            video: anything that [`~transformers_ov2.codec.reading.source.open_source`] takes, or what it returned.
             config (`CodecStreamConfig`): the options of the tokenizer.
             timestamp_tokens (`Callable[[float], int]`, *optional*):
                 Language model tokens of the timestamp for a time in seconds, which matter under `config.max_tokens`.

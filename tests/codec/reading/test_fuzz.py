@@ -1,21 +1,10 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Flipped and cut bytes of real and synthesised clips: a result or `VideoError`, in time, without a crash or a
 leaked file handle.
 
 The cases run in child processes, so that a crash of the process is seen and named. Repeat one case with
-`python tests/codec/test_fuzz.py SEED FIRST LAST`.
+`PYTHONPATH=tests/codec python tests/codec/reading/test_fuzz.py SEED FIRST LAST`.
 """
 
 import os
@@ -30,9 +19,9 @@ import numpy as np
 import pytest
 from synth import clip_bytes, moving_frames, real_clip
 
-from transformers_ov2.codec.decoding import decode_frames
-from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.source import VideoError, open_source
+from transformers_ov2.codec.reading.decoding import decode_frames
+from transformers_ov2.codec.reading.packets import read_packets
+from transformers_ov2.codec.reading.source import VideoError, open_source
 
 
 NUM_CASES = 640

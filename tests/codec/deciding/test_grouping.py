@@ -1,24 +1,18 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
 from synth import real_clip
 
 from transformers_ov2.codec.config import CodecStreamConfig
-from transformers_ov2.codec.grouping import choose_frames, count_groups, partition_fixed, partition_packet_energy
-from transformers_ov2.codec.packets import PacketTable, read_packets
-from transformers_ov2.codec.source import open_source
+from transformers_ov2.codec.deciding.grouping import (
+    choose_frames,
+    count_groups,
+    partition_fixed,
+    partition_packet_energy,
+)
+from transformers_ov2.codec.reading.packets import PacketTable, read_packets
+from transformers_ov2.codec.reading.source import open_source
 
 
 CONFIG = CodecStreamConfig()

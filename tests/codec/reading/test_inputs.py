@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Every kind of file that must work, against PyAV's own sequential decode, and every kind that must fail with
 `VideoError`."""
 
@@ -24,10 +13,10 @@ import pytest
 from av.stream import Disposition
 from synth import clip_bytes, make_clip, moving_frames, plain_decode, plain_images
 
-from transformers_ov2.codec import decoding
-from transformers_ov2.codec.decoding import decode_frames
-from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.source import VideoError, open_source
+from transformers_ov2.codec.reading import decoding
+from transformers_ov2.codec.reading.decoding import decode_frames
+from transformers_ov2.codec.reading.packets import read_packets
+from transformers_ov2.codec.reading.source import VideoError, open_source
 
 
 X264 = "x264-params"

@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Pixels, side data and order of decoded frames, and what decoding costs."""
 
 import dataclasses
@@ -29,11 +18,11 @@ import numpy as np
 import pytest
 from synth import REAL_CLIPS, clip_bytes, moving_frames, plain_decode, real_clip
 
-from transformers_ov2.codec import decoding
-from transformers_ov2.codec.decoding import decode_frames
-from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.picture import ColorSpace, PlanarPicture
-from transformers_ov2.codec.source import VideoError, open_source
+from transformers_ov2.codec.reading import decoding
+from transformers_ov2.codec.reading.decoding import decode_frames
+from transformers_ov2.codec.reading.packets import read_packets
+from transformers_ov2.codec.reading.pictures import ColorSpace, PlanarPicture
+from transformers_ov2.codec.reading.source import VideoError, open_source
 
 
 B_PYRAMID = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=5:b-pyramid=normal:b-adapt=0"}

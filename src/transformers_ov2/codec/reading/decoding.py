@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """Frame indices → decoded frames and their side data, decoding no more than it takes.
 
 A job is a range of packets from a random access point to the last packet that a wanted frame needs. Jobs run in
@@ -34,7 +23,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from .packets import NO_TIMESTAMP, PacketSequence, PacketTable
-from .picture import RGB, ColorSpace, PlanarPicture
+from .pictures import RGB, ColorSpace, PlanarPicture
 from .source import VideoError, VideoSource
 
 

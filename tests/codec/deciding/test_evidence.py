@@ -1,29 +1,24 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 import io
 
 import numpy as np
 import pytest
 from synth import make_clip, real_clip
 
-from transformers_ov2.codec import evidence
 from transformers_ov2.codec.config import CodecStreamConfig
-from transformers_ov2.codec.decoding import DecodedFrame, decode_frames
-from transformers_ov2.codec.evidence import block_features, error_weights, is_bad_frame, pool_colours, score_blocks
-from transformers_ov2.codec.packets import read_packets
-from transformers_ov2.codec.picture import PlanarPicture
-from transformers_ov2.codec.source import open_source
+from transformers_ov2.codec.deciding import evidence
+from transformers_ov2.codec.deciding.evidence import (
+    block_features,
+    error_weights,
+    is_bad_frame,
+    pool_colours,
+    score_blocks,
+)
+from transformers_ov2.codec.reading.decoding import DecodedFrame, decode_frames
+from transformers_ov2.codec.reading.packets import read_packets
+from transformers_ov2.codec.reading.pictures import PlanarPicture
+from transformers_ov2.codec.reading.source import open_source
 
 
 CONFIG = CodecStreamConfig()

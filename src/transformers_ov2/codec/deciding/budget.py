@@ -1,16 +1,5 @@
-# Copyright 2026 The transformers_ov2 authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
 """How many canvases and timestamps each group gets, from the packet table alone, so that a token limit holds."""
 
 from __future__ import annotations
@@ -21,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .config import CodecStreamConfig
+from ..config import CodecStreamConfig
+from ..reading.packets import PacketTable
 from .grouping import choose_frames, count_groups, partition_fixed, partition_packet_energy
-from .packets import PacketTable
 
 
 @dataclass
