@@ -31,14 +31,17 @@ install_requires = [
 # TRL 1.16: its collator and what it drops are what the helpers in `training` were written for and tested with.
 train = ["trl>=1.16,<2", "peft>=0.21,<1", "datasets>=4.7", "pyyaml>=6"]
 viz = ["matplotlib>=3.8"]
+# Matching, distances to boundaries: `evaluation.tracking`.
+evaluate = ["scipy>=1.11"]
 # parameterized: transformers' own test suites import it, see tests/common.
-test = [*train, *viz, "parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
+test = [*train, *viz, *evaluate, "parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
 
 extras_require = {
     "train": train,
     # Exact bits per macroblock: Linux wheels only, and numpy below 2.
     "bits": ["codec-video-prep==0.2.5"],
     "viz": viz,
+    "eval": evaluate,
     "test": test,
     "dev": [*test, "ruff>=0.17", "transformers-mlinter>=0.1.5"],
 }
