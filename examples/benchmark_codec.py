@@ -35,7 +35,8 @@ import numpy as np
 
 from transformers_ov2.codec import CodecStreamConfig, tokenize_video
 from transformers_ov2.codec.deciding.budget import plan_groups, timestamp_text_tokens
-from transformers_ov2.codec.deciding.evidence import FrameFeatures, block_features, pool_colours, score_blocks
+from transformers_ov2.codec.deciding.features import FrameFeatures, block_features, pool_colours
+from transformers_ov2.codec.deciding.scoring import score_frames
 from transformers_ov2.codec.deciding.selection import select_evidence
 from transformers_ov2.codec.packing.canvas import canvas_size
 from transformers_ov2.codec.reading.decoding import decode_frames
@@ -267,18 +268,19 @@ def signals(paths: list[str], command: str | None, folder: str) -> None:
         correlations, overlaps = {name: [] for name in names}, {name: [] for name in names}
         for plan in plans:
             frames = [next(decoded) for _ in plan.frames]
-            found = score_blocks(frames, clip.table, clip.grid, config, (clip.source.height, clip.source.width))
-            features = block_features(found.cells, clip.blocks, clip.size)
+            source_hw = (clip.source.height, clip.source.width)
+            found, cells = score_frames(frames, clip.table, clip.size, source_hw, config)
+            features = block_features(cells, clip.blocks, clip.size)
             predicted = np.flatnonzero([frame.pict_type == "P" for frame in frames])
             predicted = predicted[predicted > 0]
             if not len(predicted):
                 continue
             truth = np.stack([rows @ exact[frames[i].index] @ cols.T for i in predicted])
             given = {
-                "stock": found.bits,
-                "fused": found.scores,
+                "stock": found.bitrate,
+                "fused": found.score,
                 "difference": np.abs(np.diff(features, axis=0, prepend=features[:1])).mean(axis=3),
-                "random": rng.random(found.bits.shape),
+                "random": rng.random(found.bitrate.shape),
             }
             share = len(predicted) / (len(frames) - 1)
             budget = round((plan.num_canvases - 1) * clip.tokens_per_canvas * share)

@@ -11,10 +11,10 @@ import pytest
 from synth import real_clip
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video, tokenizer
-from transformers_ov2.codec.deciding.bits import BitMaps, read_bits, score_bits
-from transformers_ov2.codec.deciding.evidence import score_blocks
 from transformers_ov2.codec.deciding.pooling import block_sums
 from transformers_ov2.codec.deciding.readiness import partition_readiness, sample_frames
+from transformers_ov2.codec.deciding.scoring import score_frames
+from transformers_ov2.codec.deciding.signals.exact_bits import BitMaps, read_bits, score_bits
 from transformers_ov2.codec.packing.canvas import canvas_size
 from transformers_ov2.codec.reading.decoding import decode_frames
 from transformers_ov2.codec.reading.source import VideoError, open_source
@@ -216,11 +216,11 @@ def spearman_with_exact_bits(name: str, *, steps: bool = True) -> float:
     source = open_source(real_clip(name))
     table, config = tokenizer.read_packets(source), CodecStreamConfig()
     size = canvas_size(source.height, source.width, config)
-    grid, blocks = (size[0] // 14, size[1] // 14), (size[0] // 28, size[1] // 28)
+    blocks = (size[0] // 28, size[1] // 28)
     frames = list(decode_frames(source, table, range(60), size=size, side_data=True))
     for frame in frames:
         frame.quantiser_steps = frame.quantiser_steps if steps else None
-    found = score_blocks(frames, table, grid, config, (source.height, source.width)).bits
+    found = score_frames(frames, table, size, (source.height, source.width), config)[0].bitrate
     maps = stored_bits(name, np.arange(60))
     exact = block_sums(maps.bits[:, :, : maps.columns].astype(np.float32), blocks)
     pairs = [(found[i], exact[i]) for i, frame in enumerate(frames) if i and frame.pict_type == "P"]
@@ -269,3 +269,17 @@ class TestInstalledPackage:
         frames = np.zeros((4, 32, 32, 3), np.uint8)
         with pytest.raises(VideoError, match="no exact bits for frames"):
             tokenize_video(frames, bit_source="codec-video-prep")
+
+
+def test_readiness_scores_all_sampled_frames_as_one(monkeypatch):
+    """No frame but the first lacks one before it, and scores are relative to the whole video."""
+    seen = []
+    monkeypatch.setattr(
+        tokenizer,
+        "partition_readiness",
+        lambda scores, config: seen.append(scores) or partition_readiness(scores, config),
+    )
+    tokenize_video(real_clip("bikes"), grouping="readiness", target_canvas=8)
+    (scores,) = seen
+    assert len(scores) == 64 and not scores[0].any()
+    assert (scores[1:].max(axis=(1, 2)) > 0).all()

@@ -56,6 +56,12 @@ class CodecStreamConfig:
             `"auto"` is `"stock"`: exact bits are used only when asked for by name.
         source_frames_per_canvas (`int`, defaults to 8):
             At most this many source frames per canvas give blocks (`"packet_energy"` and `"fixed"`).
+        motion_weight (`float`, defaults to 0.1):
+            Weight of motion energy in the score of a block (stock evidence; 0 leaves it out).
+        residual_weight (`float`, defaults to 0.0):
+            Weight of residual energy, likewise.
+        bitrate_weight (`float`, defaults to 0.5):
+            Weight of the bitrate prior, likewise.
         crowding_penalty (`float`, defaults to 0.35):
             λ of `score / sqrt(1 + λ · rank)` for the block of that rank inside its frame (`selection="evidence"`; 0
             ranks by score alone).
@@ -85,6 +91,9 @@ class CodecStreamConfig:
     selection: str = "evidence"
     bit_source: str = "auto"
     source_frames_per_canvas: int = 8
+    motion_weight: float = 0.1
+    residual_weight: float = 0.0
+    bitrate_weight: float = 0.5
     crowding_penalty: float = 0.35
     min_group_frames: int = 8
     max_group_frames: int = 64
@@ -109,7 +118,8 @@ class CodecStreamConfig:
         self._set_int("num_threads", least=0)
         if self.max_tokens is not None:
             self._set_int("max_tokens", least=1)
-        self._set_float("crowding_penalty", least=0.0)
+        for name in ("motion_weight", "residual_weight", "bitrate_weight", "crowding_penalty"):
+            self._set_float(name, least=0.0)
         self._check_choice("grouping", GROUPINGS)
         self._check_choice("selection", SELECTIONS)
         self._check_choice("bit_source", BIT_SOURCES)

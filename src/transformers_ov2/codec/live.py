@@ -15,13 +15,13 @@ import numpy as np
 
 from .config import CodecStreamConfig
 from .deciding.budget import timestamp_text_tokens
-from .deciding.evidence import score_blocks
 from .deciding.grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS
+from .deciding.scoring import score_frames
 from .packing.canvas import CodecStream, canvas_size
 from .reading.decoding import DecodedFrame, _Converter, _Request
 from .reading.packets import PacketTable
 from .reading.source import DEMUXERS, MAX_SOURCE_PIXELS, VideoError, VideoSource
-from .tokenizer import Clock, Evidence, ScoredGroup, pack, select
+from .tokenizer import Clock, ScoredGroup, pack, select
 
 
 # A group holds the energy of this many seconds of what was seen so far.
@@ -297,13 +297,14 @@ def _tokenize(
     decoded = [replace(frame.decoded, index=index) for index, frame in enumerate(frames)]
     size, num_canvases = decoded[0].picture.size, min(config.images_per_group, count)
     with clock("score"):
-        grid_hw = (size[0] // config.patch, size[1] // config.patch)
-        stock = score_blocks(decoded, table, grid_hw, config, (reader.source.height, reader.source.width))
+        source_hw = (reader.source.height, reader.source.width)
+        evidence, cells = score_frames(decoded, table, size, source_hw, config)
     group = ScoredGroup(
         bounds=(0, count),
         frame_ids=np.arange(count),
         pictures=[frame.picture for frame in decoded],
-        evidence=Evidence(stock.scores, stock.surprise, stock.cells, stock.signal_source),
+        evidence=evidence,
+        cells=cells,
         num_canvases=num_canvases,
         max_timestamps=min(count, config.source_frames_per_canvas * num_canvases),
     )

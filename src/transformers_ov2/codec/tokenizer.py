@@ -12,7 +12,6 @@ Codec-stream tokenization, the four steps of LLaVA-OneVision-2 (arXiv 2605.25979
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,13 +21,16 @@ from typing import Any
 import numpy as np
 
 from .config import CodecStreamConfig
-from .deciding.bits import BitMaps, read_bits, score_bits
+from .deciding.blank import is_bad_frame
 from .deciding.budget import GroupPlan, plan_groups, timestamp_text_tokens
-from .deciding.evidence import BlockScorer, FrameFeatures, block_features, error_weights, is_bad_frame
+from .deciding.features import FrameFeatures, block_features
+from .deciding.fusion import Evidence
 from .deciding.readiness import partition_readiness, sample_frames
-from .deciding.selection import select_evidence, select_state
-from .packing.canvas import CodecStream, canvas_size, order_blocks, pack_blocks
-from .reading.decoding import DecodedFrame, decode_frames
+from .deciding.scoring import Scorer
+from .deciding.selection import error_weights, select_evidence, select_state
+from .deciding.signals.exact_bits import BitMaps, read_bits
+from .packing.canvas import SIGNAL_SOURCES, CodecStream, canvas_size, order_blocks, pack_blocks
+from .reading.decoding import decode_frames
 from .reading.packets import PacketTable, read_packets
 from .reading.pictures import PlanarPicture
 from .reading.source import VideoError, VideoSource, open_source
@@ -115,29 +117,6 @@ def _iter_groups(
 
 
 @dataclass
-class Evidence:
-    """
-    Scores of the blocks of some frames.
-
-    Attributes:
-        scores (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32): how much a block tells.
-        surprise (`np.ndarray` of the same shape, float32): the part of it that stands out of its frame; 0 with exact
-            bits, which cannot tell.
-        cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_columns)`, float32): mean colours of cells, what
-            state is compared by.
-        signal_source (`str`): what the scores were made from.
-    """
-
-    scores: np.ndarray
-    surprise: np.ndarray
-    cells: np.ndarray
-    signal_source: str
-
-    def __getitem__(self, frames: slice) -> Evidence:
-        return Evidence(self.scores[frames], self.surprise[frames], self.cells[frames], self.signal_source)
-
-
-@dataclass
 class ScoredGroup:
     """
     A group of source frames, decoded and scored.
@@ -147,6 +126,8 @@ class ScoredGroup:
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the decoded source frames, ascending.
         pictures (`list[PlanarPicture]`): their pixels, at canvas size.
         evidence (`Evidence`): scores of their blocks.
+        cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_columns)`, float32): mean colours of cells, what
+            state is compared by.
         num_canvases (`int`): canvases to fill.
         max_timestamps (`int`): at most this many distinct frames may give blocks, the anchor included.
     """
@@ -155,6 +136,7 @@ class ScoredGroup:
     frame_ids: np.ndarray
     pictures: list[PlanarPicture]
     evidence: Evidence
+    cells: np.ndarray
     num_canvases: int
     max_timestamps: int
 
@@ -186,33 +168,8 @@ class _Video:
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
 
-
-class _Scorer:
-    """Scores the frames of a group as they arrive, by their side data or by exact bits, which are of these frames and
-    others."""
-
-    def __init__(self, video: _Video, bits: BitMaps | None):
-        self.video, self.bits = video, bits
-        self.features: list[FrameFeatures] = []
-        self.stock = BlockScorer(video.table, video.blocks_hw, (video.source.height, video.source.width))
-
-    @property
-    def frames(self) -> list[DecodedFrame]:
-        return [features.frame for features in self.features]
-
-    def push(self, features: FrameFeatures) -> None:
-        self.features.append(features)
-        if self.bits is None:
-            self.stock.push(features)
-
-    def finish(self) -> Evidence:
-        if self.bits is None:
-            found = self.stock.finish()
-            return Evidence(found.scores, found.surprise, found.cells, found.signal_source)
-        bits = self.bits.take([frame.index for frame in self.frames])
-        scores = score_bits(bits, self.video.size, self.video.config)
-        cells = np.stack([features.cells for features in self.features])
-        return Evidence(scores, np.zeros_like(scores), cells, "bits")
+    def scorer(self, bits: BitMaps | None) -> Scorer:
+        return Scorer(self.table, self.size, (self.source.height, self.source.width), self.config, bits)
 
 
 def partition(video: _Video, timestamp_tokens: Callable[[float], int]) -> list[GroupPlan]:
@@ -230,29 +187,30 @@ def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[Score
     with clock("score"):
         bits = video.read_bits(wanted)
     decoded = clock.iterate("decode", video.decode(wanted))
-    scorer, start = _Scorer(video, bits), 0
+    scorer, start = video.scorer(bits), 0
     features = next(decoded, None)
     for plan in plans:
         while features is not None and features.frame.index < plan.end:
             with clock("score"):
                 scorer.push(features)
             features = next(decoded, None)
-        frames = scorer.frames
+        found = len(scorer.frame_ids)
         # What is left of a group too damaged to fill its canvases joins the next one, so that only the last group can
         # be short.
-        if len(frames) < plan.num_canvases and not (frames and plan is plans[-1]):
+        if found < plan.num_canvases and not (found and plan is plans[-1]):
             continue
         with clock("score"):
             evidence = scorer.finish()
         yield ScoredGroup(
             bounds=(start, plan.end),
-            frame_ids=np.array([frame.index for frame in frames], dtype=np.int64),
-            pictures=[frame.picture for frame in frames],
+            frame_ids=evidence.frame_ids,
+            pictures=scorer.pictures,
             evidence=evidence,
-            num_canvases=min(plan.num_canvases, len(frames)),
+            cells=scorer.cells,
+            num_canvases=min(plan.num_canvases, found),
             max_timestamps=plan.max_timestamps,
         )
-        scorer, start = _Scorer(video, bits), plan.end
+        scorer, start = video.scorer(bits), plan.end
 
 
 def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
@@ -267,34 +225,24 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
     with clock("score"):
         bits = video.read_bits(sampled)
 
-    frame_ids, pictures, portions = [], [], []
-    decoded = clock.iterate("decode", video.decode(sampled))
-    # Scored in portions: motion vectors need not be kept until the end.
-    while portion := list(itertools.islice(decoded, config.group_size)):
-        scorer = _Scorer(video, bits)
+    scorer = video.scorer(bits)
+    for features in clock.iterate("decode", video.decode(sampled)):
         with clock("score"):
-            for features in portion:
-                scorer.push(features)
-            portions.append(scorer.finish())
-        frame_ids += [frame.index for frame in scorer.frames]
-        pictures += [frame.picture for frame in scorer.frames]
-    if not portions:
+            scorer.push(features)
+    if not scorer.frame_ids:
         return
     with clock("score"):
-        evidence = Evidence(
-            np.concatenate([portion.scores for portion in portions]),
-            np.concatenate([portion.surprise for portion in portions]),
-            np.concatenate([portion.cells for portion in portions]),
-            portions[0].signal_source,
-        )
-        bounds = partition_readiness(evidence.scores, config).tolist()
+        evidence, cells = scorer.finish(), scorer.cells
+        bounds = partition_readiness(evidence.score, config).tolist()
+    frame_ids = scorer.frame_ids
     # The tool gives nothing for clips this short.
-    for start, end in bounds or [(0, len(pictures))]:
+    for start, end in bounds or [(0, len(frame_ids))]:
         yield ScoredGroup(
             bounds=(frame_ids[start], frame_ids[end - 1] + 1),
-            frame_ids=np.array(frame_ids[start:end], dtype=np.int64),
-            pictures=pictures[start:end],
+            frame_ids=evidence.frame_ids[start:end],
+            pictures=scorer.pictures[start:end],
             evidence=evidence[start:end],
+            cells=cells[start:end],
             num_canvases=min(config.images_per_group, end - start),
             max_timestamps=end - start,
         )
@@ -319,7 +267,7 @@ def select(
         int64 `np.ndarray` of shape `(num_canvases * block_rows * block_columns, 3)`: (index into the group's frames,
         block row, block column).
     """
-    scores = group.evidence.scores
+    scores = group.evidence.score
     grid = scores.shape[1:]
     budget = (group.num_canvases - 1) * grid[0] * grid[1]
     bad = np.array([is_bad_frame(picture) for picture in group.pictures])
@@ -330,7 +278,7 @@ def select(
         selected = select_evidence(scores, budget, crowding_penalty=config.crowding_penalty, **limits)
     elif budget:
         selected = select_state(
-            block_features(group.evidence.cells, grid, group.pictures[0].size),
+            block_features(group.cells, grid, group.pictures[0].size),
             budget,
             weights=_error_weights(group, table),
             text_tokens=max(map(timestamp_tokens, table.seconds[group.frame_ids].tolist())),
@@ -361,7 +309,7 @@ def pack(group: ScoredGroup, table: PacketTable, blocks: np.ndarray, config: Cod
         frame_ids=group.frame_ids,
         timestamps=table.seconds[group.frame_ids],
         fps=table.fps,
-        signal_source=group.evidence.signal_source,
+        signal_source=max(group.evidence.signal_source.tolist(), key=SIGNAL_SOURCES.index),
         patch=config.patch,
         merge=config.merge,
     )

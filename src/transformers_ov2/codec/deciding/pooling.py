@@ -54,3 +54,8 @@ def medians(values: np.ndarray) -> np.ndarray:
     this small."""
     values = values.reshape(len(values), -1)
     return np.partition(values, values.shape[1] // 2, axis=1)[:, values.shape[1] // 2]
+
+
+def mean_colour(cells: np.ndarray) -> np.ndarray:
+    """Mean of the three channels on axis 1."""
+    return (cells[:, 0] + cells[:, 1] + cells[:, 2]) * np.float32(1 / 3)

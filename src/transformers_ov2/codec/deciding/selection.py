@@ -275,3 +275,19 @@ def select_state(
         budget = min(budget, int(opened.sum()) * rows * cols)
     _fill(costs, refresh, opened, anchor, budget)
     return _positions(refresh.reshape(n, rows, cols))
+
+
+def error_weights(surprise: np.ndarray) -> np.ndarray:
+    """How much more than elsewhere an error matters to `select_state` where something stands out.
+
+    Squared error alone is blind to small events that camera motion, noise or fades drown. The weight is relative to
+    the group's average surprise, so that the few blocks of such an event count hundreds of times, and the many that
+    stand out where everything moves only a few times.
+
+    Args:
+        surprise (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`): of `Evidence`.
+
+    Returns:
+        float32 `np.ndarray` of the same shape, at least 1.
+    """
+    return 1 + surprise / (surprise.mean() + np.float32(1e-3))

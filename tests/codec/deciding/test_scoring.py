@@ -7,14 +7,11 @@ import pytest
 from synth import make_clip, real_clip
 
 from transformers_ov2.codec.config import CodecStreamConfig
-from transformers_ov2.codec.deciding import evidence
-from transformers_ov2.codec.deciding.evidence import (
-    block_features,
-    error_weights,
-    is_bad_frame,
-    pool_colours,
-    score_blocks,
-)
+from transformers_ov2.codec.deciding import scoring
+from transformers_ov2.codec.deciding.blank import is_bad_frame
+from transformers_ov2.codec.deciding.features import block_features, pool_colours
+from transformers_ov2.codec.deciding.scoring import score_frames
+from transformers_ov2.codec.deciding.selection import error_weights
 from transformers_ov2.codec.reading.decoding import DecodedFrame, decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
 from transformers_ov2.codec.reading.pictures import PlanarPicture
@@ -40,7 +37,7 @@ def score(frames, fps=25.0):
     frames = [np.asarray(frame).clip(0, 255).round().astype(np.uint8) for frame in frames]
     table = read_packets(open_source(np.stack(frames), fps=fps))
     decoded = [DecodedFrame(index, PlanarPicture.from_rgb(frame), "") for index, frame in enumerate(frames)]
-    return score_blocks(decoded, table, GRID, CONFIG, SIZE)
+    return score_frames(decoded, table, SIZE, SIZE, CONFIG)[0]
 
 
 def score_file(data, indices=None):
@@ -48,7 +45,8 @@ def score_file(data, indices=None):
     table = read_packets(source)
     indices = np.arange(table.num_frames) if indices is None else indices
     frames = list(decode_frames(source, table, indices, size=SIZE, side_data=True))
-    return score_blocks(frames, table, GRID, CONFIG, (source.height, source.width)), table, frames
+    found, cells = score_frames(frames, table, SIZE, (source.height, source.width), CONFIG)
+    return found, table, frames, cells
 
 
 def with_square(frame, row, col, colour=(250, 30, 30)):
@@ -63,16 +61,16 @@ def strongest(scores):
 
 def test_scores_have_one_value_per_block_and_none_for_the_first_frame():
     found = score([texture(seed=i) for i in range(4)])
-    assert found.scores.shape == found.surprise.shape == found.bits.shape == (4, 6, 8)
-    assert found.scores.dtype == found.surprise.dtype == np.float32
-    assert not found.scores[0].any() and found.scores[1:].min() > 0
-    assert found.signal_source == "pixels" and not found.bits.any()
+    assert found.score.shape == found.surprise.shape == found.bitrate.shape == (4, 6, 8)
+    assert found.score.dtype == found.surprise.dtype == np.float32
+    assert not found.score[0].any() and found.score[1:].min() > 0
+    assert set(found.signal_source) == {"pixels"} and not found.bitrate.any()
 
 
 def test_a_change_scores_where_it_happens():
     frames = [texture()] * 10
     frames[6] = with_square(frames[6], 2, 5)
-    assert strongest(score(frames).scores)[1:] == (2, 5)
+    assert strongest(score(frames).score)[1:] == (2, 5)
 
 
 @pytest.mark.parametrize("disturbance", ["none", "pan", "noise", "fade"])
@@ -90,7 +88,7 @@ def test_an_event_surprises_once_whatever_else_moves(disturbance):
             frame = frame * (1 - 0.01 * t)
         frames.append(frame)
     found = score(frames)
-    assert strongest(found.surprise) == strongest(found.scores) == (20, 3, 4)
+    assert strongest(found.surprise) == strongest(found.score) == (20, 3, 4)
     # The end of the event uncovers what was there half a second before.
     surprised = np.unique(np.argwhere(found.surprise > 0)[:, 0])
     assert 26 not in surprised
@@ -98,7 +96,7 @@ def test_an_event_surprises_once_whatever_else_moves(disturbance):
 
 def test_a_cut_scores_everywhere_but_nothing_stands_out():
     found = score([texture(seed=0)] * 5 + [texture(seed=1)] * 5)
-    assert (found.scores[5] > found.scores[6].max()).all()
+    assert (found.score[5] > found.score[6].max()).all()
     assert (found.surprise[5] > 0).mean() < 0.05
 
 
@@ -106,7 +104,7 @@ def test_noise_of_a_still_scene_does_not_compete_with_a_change():
     rng = np.random.default_rng(0)
     frames = [texture() + rng.normal(scale=2, size=(*SIZE, 3)) for _ in range(12)]
     frames[8] = with_square(frames[8], 1, 1)
-    scores = score(frames).scores
+    scores = score(frames).score
     others = scores.copy()
     others[8:10] = 0
     assert scores[8, 1, 1] > 5 * others.max()
@@ -117,7 +115,7 @@ def test_colour_alone_counts():
     grey, red = np.full((*SIZE, 3), 100.0), [184.0, 57.2, 100.0]
     frames = [grey + texture(seed=3) * 0.1] * 8
     frames[5] = with_square(frames[5], 4, 2, red)
-    assert strongest(score(frames).scores)[1:] == (4, 2)
+    assert strongest(score(frames).score)[1:] == (4, 2)
 
 
 def moving_square(n=24, step=3):
@@ -136,18 +134,21 @@ def with_square_at(frame, x):
 )
 def test_signal_source_says_what_was_used(codec, container, source):
     data = make_clip(io.BytesIO(), moving_square(), codec, container).getvalue()
-    found, table, frames = score_file(data)
-    assert found.signal_source == source
-    assert found.scores[1:].max() > 0
+    found, table, frames, cells = score_file(data)
+    # Key frames have no vectors.
+    assert set(found.signal_source[~table.is_key]) == {source} and set(found.signal_source[table.is_key]) == {
+        "residual"
+    }
+    assert found.score[1:].max() > 0
     # Bits are estimated for predicted pictures, and add up to what their packets hold.
     predicted = np.flatnonzero(~table.is_key)
-    totals = found.bits[predicted].sum(axis=(1, 2))
+    totals = found.bitrate[predicted].sum(axis=(1, 2))
     assert (totals >= 0.99 * 8 * table.size[predicted]).all()
     # Key frames count as if they were predicted, whatever their bytes.
     keys = np.flatnonzero(table.is_key)[1:]
-    change = np.abs(np.diff(found.cells, axis=0)).sum(axis=(1, 2, 3))
+    change = np.abs(np.diff(cells, axis=0)).sum(axis=(1, 2, 3))
     rate = totals.sum() / change[predicted - 1].sum()
-    np.testing.assert_allclose(found.bits[keys].sum(axis=(1, 2)), rate * change[keys - 1], rtol=0.05)
+    np.testing.assert_allclose(found.bitrate[keys].sum(axis=(1, 2)), rate * change[keys - 1], rtol=0.05)
 
 
 def test_motion_energy_ignores_the_camera():
@@ -156,49 +157,49 @@ def test_motion_energy_ignores_the_camera():
     for t in range(16):
         frames[t, 60:110, 150 - 5 * t : 200 - 5 * t] = texture(seed=9)[60:110, 60:110]  # against the camera
     data = make_clip(io.BytesIO(), frames.round().astype(np.uint8), "libx264", "mp4", options={"bf": "0"}).getvalue()
-    found, _, _ = score_file(data)
+    found, *_ = score_file(data)
     for t in range(4, 16):
         rows, cols = slice(2, 4), slice((150 - 5 * t) // 28, (200 - 5 * t) // 28 + 1)
-        inside = found.scores[t, rows, cols].mean()
-        outside = found.scores[t].copy()
+        inside = found.score[t, rows, cols].mean()
+        outside = found.score[t].copy()
         outside[1:5, max(0, cols.start - 1) : cols.stop + 1] = np.nan
         assert inside > np.nanmean(outside)
 
 
 def test_vectors_of_sparse_frames_need_no_reference_in_the_list():
     data = make_clip(io.BytesIO(), moving_square(40), "libx264", "mp4").getvalue()
-    found, _, _ = score_file(data, np.array([0, 11, 23, 38]))
-    assert found.signal_source == "motion+residual" and np.isfinite(found.scores).all()
+    found, *_ = score_file(data, np.array([0, 11, 23, 38]))
+    assert "motion+residual" in found.signal_source and np.isfinite(found.score).all()
 
 
 def test_scores_do_not_depend_on_the_run():
     first = score_file(real_clip("carphone_pristine").read_bytes())[0]
     second = score_file(real_clip("carphone_pristine").read_bytes())[0]
-    np.testing.assert_array_equal(first.scores, second.scores)
+    np.testing.assert_array_equal(first.score, second.score)
 
 
 @pytest.mark.parametrize("patch, merge", [(14, 2), (16, 2), (14, 3), (15, 2), (15, 3), (7, 1)])
 def test_any_patch_and_merge(patch, merge):
     side = patch * merge
-    size, grid = (side * 3, side * 4), (3 * merge, 4 * merge)
+    size = (side * 3, side * 4)
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for _ in range(3)]
     table = read_packets(open_source(np.stack(frames)))
     decoded = [DecodedFrame(index, PlanarPicture.from_rgb(frame), "") for index, frame in enumerate(frames)]
-    found = score_blocks(decoded, table, grid, CodecStreamConfig(patch=patch, merge=merge), size)
-    assert found.scores.shape == (3, 3, 4) and np.isfinite(found.scores).all()
-    assert block_features(found.cells, (3, 4), size).shape[:3] == (3, 3, 4)
+    found, cells = score_frames(decoded, table, size, size, CodecStreamConfig(patch=patch, merge=merge))
+    assert found.score.shape == (3, 3, 4) and np.isfinite(found.score).all()
+    assert block_features(cells, (3, 4), size).shape[:3] == (3, 3, 4)
 
 
 def test_frames_that_arrive_one_by_one_score_as_if_they_were_all_there(monkeypatch):
     """With batches of one, a few and all frames; only sums are made in another order."""
     data = real_clip("carphone_pristine").read_bytes()
-    whole, *_ = score_file(data, np.arange(0, 60))
+    whole, _, _, cells = score_file(data, np.arange(0, 60))
     for pixels in (1, 6 * SIZE[0] * SIZE[1] // 4, 2**30):
-        monkeypatch.setattr(evidence, "BATCH_PIXELS", pixels)
-        found, *_ = score_file(data, np.arange(0, 60))
-        np.testing.assert_allclose(found.scores, whole.scores, rtol=1e-3, atol=1e-3)
-        np.testing.assert_array_equal(found.cells, whole.cells)
+        monkeypatch.setattr(scoring, "BATCH_PIXELS", pixels)
+        found, _, _, found_cells = score_file(data, np.arange(0, 60))
+        np.testing.assert_allclose(found.score, whole.score, rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(found_cells, cells)
 
 
 def test_quantiser_steps_mark_the_blocks_that_cost_bits():
@@ -213,7 +214,7 @@ def test_quantiser_steps_mark_the_blocks_that_cost_bits():
 
     def share_of_the_left(steps):
         frames[5].quantiser_steps = steps
-        bits = score_blocks(frames, table, GRID, CONFIG, (source.height, source.width)).bits[5]
+        bits = score_frames(frames, table, SIZE, (source.height, source.width), CONFIG)[0].bitrate[5]
         return bits[:, : GRID[1] // 4].sum() / bits.sum()
 
     plain = share_of_the_left(None)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import CodecStreamConfig
-from ..reading.source import VideoError, VideoSource
+from ...config import CodecStreamConfig
+from ...reading.source import VideoError, VideoSource
 
 
 # Its decoder aborts the process on AV1 and has no bits for other codecs.

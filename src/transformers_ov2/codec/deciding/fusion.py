@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Step 2, fusion: the signals of the frames of a group become one score per block.
+
+The method's three signals are motion energy, residual energy and the bitrate prior; their weights are options of
+[`CodecStreamConfig`](../config.py). Two more terms make them see small and soft events: the change of colour, and
+surprise. Each counts in units that compare across the frames of a group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import CodecStreamConfig
+
+
+@dataclass(frozen=True)
+class FusionConstants:
+    """Constants of the fusion."""
+
+    # A signal counts in multiples of its average over the group plus a floor (so that the noise of a still scene is
+    # not blown up), up to this many of them.
+    limit: float = 10.0
+    motion_floor: float = 0.25  # pixels per frame
+    residual_floor: float = 1.0  # grey levels
+    bitrate_floor: float = 1.0  # bits
+    change_floor: float = 1.0  # grey levels
+    change_weight: float = 1.0
+    # Surprise counts from so many robust deviations on, up to as many more.
+    surprise_start: float = 10.0
+    surprise_range: float = 10.0
+
+
+CONSTANTS = FusionConstants()
+
+
+@dataclass
+class Evidence:
+    """
+    What tells about the blocks of some frames.
+
+    Attributes:
+        motion (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32): motion energy, pixels of the
+            video per frame; 0 for frames without vectors.
+        residual (`np.ndarray` of the same shape, float32): luma residual after motion compensation, grey levels.
+        bitrate (`np.ndarray` of the same shape, float32): bits, estimated or exact; 0 for decoded frames.
+        change (`np.ndarray` of the same shape, float32): mean difference of colours to the frame before, grey levels.
+        surprise (`np.ndarray` of the same shape, float32): how far the block stands out of its frame beyond the
+            common, robust deviations; 0 for most blocks.
+        score (`np.ndarray` of the same shape, float32): all of them fused, comparable across the frames of a group.
+        frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the source frames, ascending.
+        seconds (`np.ndarray` of shape `(num_frames,)`, float64): their presentation times.
+        signal_source (`np.ndarray` of shape `(num_frames,)`, str): what was known of a frame: `"bits"` (exact ones),
+            `"motion+residual"` (motion vectors and what they leave), `"residual"` (what global motion leaves) or
+            `"pixels"` (likewise, of decoded frames, which have no bits).
+    """
+
+    motion: np.ndarray
+    residual: np.ndarray
+    bitrate: np.ndarray
+    change: np.ndarray
+    surprise: np.ndarray
+    score: np.ndarray
+    frame_ids: np.ndarray
+    seconds: np.ndarray
+    signal_source: np.ndarray
+
+    def __getitem__(self, frames: slice) -> Evidence:
+        """Of some of the frames."""
+        return Evidence(**{name: array[frames] for name, array in vars(self).items()})
+
+
+def fuse(
+    motion: np.ndarray,
+    residual: np.ndarray,
+    bitrate: np.ndarray,
+    change: np.ndarray,
+    surprise: np.ndarray,
+    config: CodecStreamConfig,
+) -> np.ndarray:
+    """
+    One score per block of the frames of a group.
+
+    Args:
+        motion, residual, bitrate, change, surprise (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`,
+            float32): the signals, as [`Evidence`] describes them.
+        config (`CodecStreamConfig`): its `motion_weight`, `residual_weight` and `bitrate_weight`.
+
+    Returns:
+        float32 `np.ndarray` of the same shape.
+    """
+    constants = CONSTANTS
+    score = surprise.copy()
+    for signal, weight, floor in (
+        (change, constants.change_weight, constants.change_floor),
+        (motion, config.motion_weight, constants.motion_floor),
+        (residual, config.residual_weight, constants.residual_floor),
+        (bitrate, config.bitrate_weight, constants.bitrate_floor),
+    ):
+        if weight:
+            relative = signal / (signal.mean() + np.float32(floor))
+            score += np.float32(weight) * np.minimum(relative, np.float32(constants.limit))
+    return score
