@@ -93,7 +93,7 @@ def make_stream(num_canvases=8, rows=4, columns=6, per_group=4):
         frame_ids=frame_ids,
         timestamps=frame_ids / 25,
         fps=25.0,
-        signal_source="residual",
+        signal_source=["residual"] * len(frame_ids),
     )
 
 
@@ -520,7 +520,7 @@ def test_encoded_videos_go_through_the_codec_tokenizer_by_default(clip):
     stream = tokenize_video(open_source(clip), CodecStreamConfig(target_canvas=8, **SIZE))
     assert_same(features, processor(stream, return_metadata=True))
     metadata = features["video_metadata"][0]
-    assert (metadata.video_backend, metadata.signal_source) == ("codec", stream.signal_source)
+    assert (metadata.video_backend, metadata.signal_source) == ("codec", stream.signal_shares)
     assert features["video_grid_thw"].tolist() == [[8, 4, 6]]
     assert features["video_window_sizes"].tolist() == [4]
     assert_same(processor(clip.read_bytes()), processor(clip))
@@ -545,7 +545,7 @@ def test_decoded_frames_through_the_codec_tokenizer(frames):
     processor = OV2VideoProcessor(codec={"target_canvas": 4}, **SIZE)
     features = processor(frames, video_metadata={"total_num_frames": 30, "fps": 10}, return_metadata=True)
     metadata = features["video_metadata"][0]
-    assert metadata.signal_source == "pixels"
+    assert metadata.signal_source == {"pixels": 1.0}
     assert metadata.timestamps == [index / 10 for index in metadata.frames_indices]
     assert features["video_grid_thw"].tolist() == [[4, 4, 6]]
     # Frames of a sample keep their source indices and times.

@@ -28,12 +28,13 @@ class OV2VideoMetadata(VideoMetadata):
         frames_indices (`list[int]`): source frame of each timestamp: one per frame, or one per run of codec tokens.
         seconds (`list[float]`): presentation time of each timestamp.
         run_lengths (`list[int]`): language model tokens behind each timestamp.
-        signal_source (`str`, *optional*): evidence that chose the tokens of a codec video.
+        signal_source (`dict[str, float]`, *optional*): evidence that chose the tokens of a codec video, with the share
+            of the frames that each was known of.
     """
 
     seconds: list[float] | None = None
     run_lengths: list[int] | None = None
-    signal_source: str | None = None
+    signal_source: dict[str, float] | None = None
 
     @property
     def timestamps(self) -> list[float]:

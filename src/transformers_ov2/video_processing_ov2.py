@@ -603,7 +603,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 frames_indices=runs[:, 0].tolist(),
                 seconds=seconds,
                 run_lengths=runs[:, 1].tolist(),
-                signal_source=stream.signal_source,
+                signal_source=stream.signal_shares,
             ),
         )
 

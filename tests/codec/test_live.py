@@ -52,7 +52,7 @@ def test_whole_streams(selection, fmt):
     streams = list(iter_live_groups(io.BytesIO(data), selection=selection))
     joined = CodecStream.concatenate(streams)
     assert_well_formed(joined, 300)
-    assert joined.signal_source == "motion+residual"
+    assert "motion+residual" in joined.signal_source
     assert (joined.canvases_per_group == 4).all()
     np.testing.assert_allclose(joined.timestamps, joined.frame_ids / 25, atol=0.01)
     lengths = np.diff(joined.groups, axis=1).ravel() / 25
@@ -75,7 +75,7 @@ def test_endless_frames():
     np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 1])
     # Nothing tells busy times from quiet ones: groups of the usual length.
     np.testing.assert_array_equal(np.diff(bounds, axis=1).ravel(), [100] * 4)
-    assert streams[0].signal_source == "pixels"
+    assert streams[0].signal_shares == {"pixels": 1.0}
     assert streams[3].timestamps[0] == 12.0
 
 

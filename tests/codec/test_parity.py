@@ -94,7 +94,7 @@ def test_groups(tokenize, name):
     np.testing.assert_array_equal(stream.groups, bounds)
     assert len(stream.canvases) == reference["canvases"]
     assert stream.fps == reference["fps"]
-    assert stream.signal_source == "bits"
+    assert stream.signal_shares == {"bits": 1.0}
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -202,7 +202,7 @@ def test_exact_bits_are_never_used_unasked(monkeypatch):
         raise AssertionError("exact bits were read")
 
     monkeypatch.setattr(tokenizer, "read_bits", refuse)
-    assert tokenize_video(real_clip("carphone_pristine"), target_canvas=4).signal_source != "bits"
+    assert "bits" not in tokenize_video(real_clip("carphone_pristine"), target_canvas=4).signal_source
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -263,7 +263,7 @@ class TestInstalledPackage:
 
     def test_packet_groups(self):
         stream = tokenize_video(real_clip("bikes"), bit_source="codec-video-prep", target_canvas=8)
-        assert (len(stream.canvases), stream.signal_source) == (8, "bits")
+        assert (len(stream.canvases), stream.signal_shares) == (8, {"bits": 1.0})
 
     def test_decoded_frames_have_no_bits(self):
         frames = np.zeros((4, 32, 32, 3), np.uint8)

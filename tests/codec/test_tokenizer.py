@@ -15,6 +15,7 @@ from synth import clip_bytes, make_clip, moving_frames, plain_images, real_clip
 import transformers_ov2.codec
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, VideoError, iter_groups, tokenize_video, tokenizer
 from transformers_ov2.codec.deciding.budget import plan_groups, timestamp_text_tokens
+from transformers_ov2.codec.deciding.fusion import SIGNAL_SOURCES
 from transformers_ov2.codec.reading.packets import read_packets
 from transformers_ov2.codec.reading.source import open_source
 
@@ -61,7 +62,7 @@ def assert_well_formed(stream: CodecStream, num_frames: int):
         np.testing.assert_array_equal(order, np.arange(len(rest)))
         assert not (rest[:, 0] == anchor[0, 0]).any()
     assert set(stream.timings) == {"demux", "decode", "score", "select", "pack"}
-    assert stream.signal_source in ("bits", "motion+residual", "residual", "pixels")
+    assert len(stream.signal_source) == len(stream.frame_ids) and set(stream.signal_source) <= set(SIGNAL_SOURCES)
 
 
 class TestCanvases:
@@ -272,6 +273,25 @@ class TestDeterminism:
 H264 = {"codec": "libx264", "fmt": "mp4"}
 
 
+@pytest.mark.parametrize("options", [{}, {"grouping": "readiness"}, {"selection": "state"}])
+def test_evidence_of_every_frame_looked_at(clip, options):
+    plain = tokenize_video(clip, target_canvas=8, **options)
+    stream = tokenize_video(clip, target_canvas=8, return_evidence=True, **options)
+    evidence = stream.evidence
+    assert plain.evidence is None
+    assert_same(plain, stream)
+    np.testing.assert_array_equal(evidence.frame_ids, stream.frame_ids)
+    np.testing.assert_array_equal(evidence.seconds, stream.timestamps)
+    assert evidence.signal_source.tolist() == stream.signal_source
+    for name in ("motion", "residual", "bitrate", "score"):
+        values = getattr(evidence, name)
+        assert values.shape == (len(stream.frame_ids), 3, 5) and values.dtype == np.float32
+        assert np.isfinite(values).all() and values.any()
+    # A group of the stream has the frames of its bounds.
+    first = next(iter_groups(clip, target_canvas=8, return_evidence=True, **options))
+    np.testing.assert_array_equal(first.evidence.score, evidence.score[: len(first.frame_ids)])
+
+
 class TestInputs:
     """Tokens of every kind of video that must work; decoding itself is tested elsewhere."""
 
@@ -299,13 +319,13 @@ class TestInputs:
     def test_codecs_and_containers(self, kwargs, signal_source):
         stream = tokenize_video(clip_bytes(24, **kwargs), target_canvas=8)
         assert len(stream.canvases) == 8
-        assert stream.signal_source == signal_source
+        assert signal_source == max(stream.signal_shares, key=SIGNAL_SOURCES.index)
         assert_well_formed(stream, 24)
 
     def test_decoded_frames(self):
         frames = moving_frames(24)
         stream = tokenize_video(open_source(frames, fps=12.5), target_canvas=8)
-        assert stream.signal_source == "pixels"
+        assert stream.signal_shares == {"pixels": 1.0}
         np.testing.assert_array_equal(stream.timestamps, stream.frame_ids / 12.5)
         assert_well_formed(stream, 24)
         for other in (list(frames), frames.transpose(0, 3, 1, 2)):

@@ -29,7 +29,7 @@ from .deciding.readiness import partition_readiness, sample_frames
 from .deciding.scoring import Scorer
 from .deciding.selection import error_weights, select_evidence, select_state
 from .deciding.signals.exact_bits import BitMaps, read_bits
-from .packing.canvas import SIGNAL_SOURCES, CodecStream, canvas_size, order_blocks, pack_blocks
+from .packing.canvas import CodecStream, canvas_size, order_blocks, pack_blocks
 from .reading.decoding import decode_frames
 from .reading.packets import PacketTable, read_packets
 from .reading.pictures import PlanarPicture
@@ -44,6 +44,7 @@ def tokenize_video(
     config: CodecStreamConfig | None = None,
     *,
     timestamp_tokens: Callable[[float], int] | None = None,
+    return_evidence: bool = False,
     **overrides: Any,
 ) -> CodecStream:
     """
@@ -57,6 +58,9 @@ def tokenize_video(
         timestamp_tokens (`Callable[[float], int]`, *optional*):
             Number of language model tokens of the timestamp for a time in seconds, everything around its placeholders
             included. By default an upper bound, [`~transformers_ov2.codec.deciding.budget.timestamp_text_tokens`].
+        return_evidence (`bool`, *optional*, defaults to `False`):
+            Whether the stream keeps its `evidence`: the signals and scores of the blocks of all frames looked at, 24
+            bytes for each block.
         overrides: fields of the config that differ.
 
     Returns:
@@ -68,7 +72,9 @@ def tokenize_video(
         ValueError: an option is wrong, or `max_tokens` does not hold one canvas.
         ImportError: `bit_source="codec-video-prep"` without that package.
     """
-    groups = iter_groups(source, config, timestamp_tokens=timestamp_tokens, **overrides)
+    groups = iter_groups(
+        source, config, timestamp_tokens=timestamp_tokens, return_evidence=return_evidence, **overrides
+    )
     return CodecStream.concatenate(list(groups))
 
 
@@ -77,6 +83,7 @@ def iter_groups(
     config: CodecStreamConfig | None = None,
     *,
     timestamp_tokens: Callable[[float], int] | None = None,
+    return_evidence: bool = False,
     **overrides: Any,
 ) -> Iterator[CodecStream]:
     """
@@ -87,11 +94,14 @@ def iter_groups(
     config = (config or CodecStreamConfig()).replace(**overrides)
     if not isinstance(source, VideoSource):
         source = open_source(source)
-    return _iter_groups(source, config, timestamp_tokens or timestamp_text_tokens)
+    return _iter_groups(source, config, timestamp_tokens or timestamp_text_tokens, return_evidence)
 
 
 def _iter_groups(
-    source: VideoSource, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int]
+    source: VideoSource,
+    config: CodecStreamConfig,
+    timestamp_tokens: Callable[[float], int],
+    return_evidence: bool,
 ) -> Iterator[CodecStream]:
     clock = Clock()
     with clock("demux"):
@@ -110,6 +120,8 @@ def _iter_groups(
         with clock("pack"):
             stream = pack(group, video.table, blocks, config)  # 4. Packing
         stream.timings = clock.take()
+        if return_evidence:
+            stream.evidence = group.evidence
         yield stream
         num_groups += 1
     if not num_groups:
@@ -309,7 +321,7 @@ def pack(group: ScoredGroup, table: PacketTable, blocks: np.ndarray, config: Cod
         frame_ids=group.frame_ids,
         timestamps=table.seconds[group.frame_ids],
         fps=table.fps,
-        signal_source=max(group.evidence.signal_source.tolist(), key=SIGNAL_SOURCES.index),
+        signal_source=group.evidence.signal_source.tolist(),
         patch=config.patch,
         merge=config.merge,
     )

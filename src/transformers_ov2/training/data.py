@@ -217,7 +217,7 @@ def read_canvases(
         frame_ids=frames,
         timestamps=frames / fps,
         fps=fps,
-        signal_source="assets",
+        signal_source=["bits"] * len(frames),
         patch=patch,
         merge=merge,
     )

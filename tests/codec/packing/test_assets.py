@@ -57,7 +57,7 @@ def test_model_inputs_of_a_reference_folder(reference_folder):
     np.testing.assert_array_equal(stream.block_positions(), fixture["patch_positions_block_order"].T)
     np.testing.assert_array_equal(stream.runs(), fixture["timestamp_runs"].T)
     np.testing.assert_array_equal(stream.seconds(stream.runs()[:, 0]), fixture["timestamp_runs"][0] / stream.fps)
-    assert stream.signal_source == "bits"
+    assert stream.signal_shares == {"bits": 1.0}
     np.testing.assert_array_equal(stream.canvases_per_group, [4] * 4)
     np.testing.assert_array_equal(stream.groups, [[0, 33], [33, 69], [69, 94], [94, 120]])
 
@@ -194,7 +194,9 @@ def half_padding(array):
         (change(block_size=0), "`block_size`"),
         (change(images_per_group=8), "`groups` of meta.json"),
         (change(groups=[{}] * 4), "`groups` of meta.json"),
-        (change(signal_source="guess"), "`signal_source`"),
+        (change(signal_source="bits"), "`signal_source`"),
+        (change(signal_source=["bits"]), "`signal_source`"),
+        (change(signal_source=["guess"] * 128), "`signal_source`"),
         (change(timestamps=["now"]), "`timestamps` of meta.json must be numbers"),
         (change(timestamps=[0.0]), "frame_ids.npy does not list"),
         (other_size, "canvas_001.jpg differs in size from canvas_000.jpg"),

@@ -50,7 +50,7 @@ def random_stream(num_canvases=3, rows=2, columns=3, patch=4, merge=2, frames=5,
         frame_ids=frame_ids,
         timestamps=frame_ids / 25,
         fps=25.0,
-        signal_source="pixels",
+        signal_source=["pixels"] * frames,
         timings={"pack": 0.5},
         patch=patch,
         merge=merge,
@@ -129,12 +129,13 @@ def test_seconds_of_a_frame_that_is_not_there():
 def test_concatenate():
     first, second = random_stream(seed=0), random_stream(num_canvases=2, seed=1)
     second.timings = {"pack": 0.25, "select": 1.0}
-    first.signal_source, second.signal_source = "residual", "motion+residual"
+    first.signal_source = ["residual", *["motion"] * 4]
     joined = CodecStream.concatenate([first, second])
     np.testing.assert_array_equal(joined.patch_rows(), np.concatenate([first.patch_rows(), second.patch_rows()]))
     np.testing.assert_array_equal(joined.canvases_per_group, [3, 2])
     assert joined.timings == {"pack": 0.75, "select": 1.0}
-    assert (joined.fps, joined.signal_source, joined.patch, joined.merge) == (25.0, "motion+residual", 4, 2)
+    assert (joined.fps, joined.patch, joined.merge) == (25.0, 4, 2)
+    assert joined.signal_shares == {"pixels": 0.5, "motion": 0.4, "residual": 0.1}
 
 
 def test_concatenate_nothing():

@@ -10,6 +10,7 @@ surprise. Each counts in units that compare across the frames of a group.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,9 @@ class FusionConstants:
 
 CONSTANTS = FusionConstants()
 
+# What can be known of a frame, from the poorest to the richest.
+SIGNAL_SOURCES = ("pixels", "residual", "motion", "motion+residual", "bits")
+
 
 @dataclass
 class Evidence:
@@ -53,9 +57,11 @@ class Evidence:
         score (`np.ndarray` of the same shape, float32): all of them fused, comparable across the frames of a group.
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the source frames, ascending.
         seconds (`np.ndarray` of shape `(num_frames,)`, float64): their presentation times.
-        signal_source (`np.ndarray` of shape `(num_frames,)`, str): what was known of a frame: `"bits"` (exact ones),
-            `"motion+residual"` (motion vectors and what they leave), `"residual"` (what global motion leaves) or
-            `"pixels"` (likewise, of decoded frames, which have no bits).
+        signal_source (`np.ndarray` of shape `(num_frames,)`, str): what was known of a frame: `"bits"` (exact ones and
+            nothing else), `"motion+residual"` (motion vectors, and the residual that they leave), `"motion"` (motion
+            vectors, and the residual that camera motion leaves: B-frames, and frames whose references were not looked
+            at), `"residual"` (the latter alone: key frames, and codecs without vectors) or `"pixels"` (likewise, of
+            decoded frames, which have no bits).
     """
 
     motion: np.ndarray
@@ -71,6 +77,11 @@ class Evidence:
     def __getitem__(self, frames: slice) -> Evidence:
         """Of some of the frames."""
         return Evidence(**{name: array[frames] for name, array in vars(self).items()})
+
+    @staticmethod
+    def concatenate(parts: Sequence[Evidence]) -> Evidence:
+        """Of the frames of all parts."""
+        return Evidence(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def fuse(

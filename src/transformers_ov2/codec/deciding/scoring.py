@@ -208,7 +208,7 @@ def measure(
         earlier, _ = unexplained([(current[at], features[old[at]]) for at in again.tolist()], blocks_hw)
         surprise[again] = standing_out(np.minimum(left[again], earlier))
     for at in moving:
-        signals.signal_source[first - start + at] = "motion+residual"
+        signals.signal_source[first - start + at] = "motion+residual" if known[at] else "motion"
     return signals
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..deciding.fusion import SIGNAL_SOURCES
 from ..reading.source import VideoError
-from .canvas import SIGNAL_SOURCES, CodecStream
+from .canvas import CodecStream
 
 
 def read_assets(folder: str | os.PathLike) -> CodecStream:
@@ -66,9 +67,16 @@ def read_assets(folder: str | os.PathLike) -> CodecStream:
         raise VideoError(f"{folder}: frame_ids.npy does not list the frames that the patches come from.")
 
     # The reference knows one kind of evidence.
-    signal_source = meta.get("signal_source", "bits")
-    if signal_source not in SIGNAL_SOURCES:
-        raise VideoError(f"{folder}: `signal_source` of meta.json is unknown: {signal_source!r}.")
+    signal_source = meta.get("signal_source", ["bits"] * len(frame_ids))
+    if (
+        not isinstance(signal_source, list)
+        or len(signal_source) != len(frame_ids)
+        or not all(source in SIGNAL_SOURCES for source in signal_source)
+    ):
+        raise VideoError(
+            f"{folder}: `signal_source` of meta.json must name one of {', '.join(SIGNAL_SOURCES)} for each of the "
+            f"{len(frame_ids)} frames of frame_ids.npy."
+        )
     counts = [min(per_group, num_canvases - start) for start in range(0, num_canvases, per_group)]
     stream = CodecStream(
         canvases=canvases,

@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..config import CodecStreamConfig
+from ..deciding.fusion import Evidence
 from ..reading.pictures import PlanarPicture, planes_to_rgb
-
-
-# From the poorest to the richest.
-SIGNAL_SOURCES = ("pixels", "residual", "motion+residual", "bits")
 
 
 @dataclass
@@ -44,12 +42,15 @@ class CodecStream:
             Presentation times in seconds of `frame_ids`, true times for a variable frame rate.
         fps (`float`):
             Average frame rate of the video in frames per second.
-        signal_source (`str`):
-            Evidence that chose the blocks: `"bits"`, `"motion+residual"`, `"residual"` or `"pixels"`.
+        signal_source (`list[str]`):
+            What was known of each of `frame_ids`, one of [`~transformers_ov2.codec.deciding.fusion.SIGNAL_SOURCES`];
+            `signal_shares` sums up.
         timings (`dict[str, float]`):
             Seconds spent per step: `"demux"`, `"decode"`, `"score"`, `"select"`, `"pack"`.
         patch (`int`), merge (`int`):
             Side of a patch in pixels, and of a block in patches.
+        evidence (`Evidence`, *optional*):
+            Signals and scores of the blocks of `frame_ids`, when they were asked for.
     """
 
     canvases: np.ndarray
@@ -59,10 +60,17 @@ class CodecStream:
     frame_ids: np.ndarray
     timestamps: np.ndarray
     fps: float
-    signal_source: str
+    signal_source: list[str]
     timings: dict[str, float] = field(default_factory=dict)
     patch: int = 14
     merge: int = 2
+    evidence: Evidence | None = None
+
+    @property
+    def signal_shares(self) -> dict[str, float]:
+        """Share of the frames for each signal source that occurs, the most frequent one first."""
+        counts = Counter(self.signal_source).most_common()
+        return {source: count / len(self.signal_source) for source, count in counts}
 
     @property
     def grid_thw(self) -> tuple[int, int, int]:
@@ -141,15 +149,14 @@ class CodecStream:
     @staticmethod
     def concatenate(streams: Sequence[CodecStream]) -> CodecStream:
         """
-        Join the streams of consecutive groups of one video. Timings add up, and the signal source is the richest one:
-        a group of key frames has no motion vectors.
+        Join the streams of consecutive groups of one video. Timings add up; evidence is kept when all of them have it.
 
         Raises:
             ValueError: there are no streams.
         """
         if not streams:
             raise ValueError("There is no stream to concatenate.")
-        first = streams[0]
+        first, evidence = streams[0], [stream.evidence for stream in streams]
         timings: dict[str, float] = {}
         for stream in streams:
             for step, seconds in stream.timings.items():
@@ -161,10 +168,11 @@ class CodecStream:
         return CodecStream(
             **arrays,
             fps=first.fps,
-            signal_source=max((stream.signal_source for stream in streams), key=SIGNAL_SOURCES.index),
+            signal_source=[source for stream in streams for source in stream.signal_source],
             timings=timings,
             patch=first.patch,
             merge=first.merge,
+            evidence=Evidence.concatenate(evidence) if all(evidence) else None,
         )
 
 
