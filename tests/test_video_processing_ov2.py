@@ -331,7 +331,7 @@ def test_constant_frame_rate_gives_index_over_rate(processor, tmp_path):
 
 def test_rotation_is_honoured(processor, clip, frames, tmp_path):
     data = bytearray(clip.read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 36
+    matrix = data.index(b"tkhd") + 4 + 40
     for i, value in enumerate([0, 1, 0, -1, 0, 0, 0, 0]):  # 90 degrees clockwise, 16.16 fixed point
         data[matrix + 4 * i : matrix + 4 * i + 4] = (value << 16).to_bytes(4, "big", signed=True)
     path = tmp_path / "rotated.mp4"

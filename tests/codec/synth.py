@@ -23,6 +23,26 @@ def real_clip(name: str) -> Path:
     raise FileNotFoundError(name)
 
 
+def display_matrix(a: int, b: int, c: int, d: int) -> tuple[int, ...]:
+    return (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+
+
+# All ways to lay a picture on a screen; the first one leaves it as it is.
+MATRICES = tuple(display_matrix(*place) for x in (1, -1) for y in (1, -1) for place in ((x, 0, 0, y), (0, x, y, 0)))
+
+
+def as_stored(frames: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
+    """The pictures [n, H, W, 3] that a display matrix, which takes (x, y) to (ax + cy, bx + dy), turns into
+    `frames`."""
+    a, b, c, d = (matrix[at] for at in (0, 1, 3, 4))
+    height, width = frames.shape[1:3]
+    if b:
+        height, width = width, height
+    y, x = np.indices((height, width))
+    across, down = np.sign(a) * x + np.sign(c) * y, np.sign(b) * x + np.sign(d) * y
+    return np.ascontiguousarray(frames[:, down - down.min(), across - across.min()])
+
+
 def moving_frames(n: int, height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:
     """A textured background that pans by two pixels a frame, a bright square that moves against it, a little noise;
     uint8 [n, H, W, 3]."""
@@ -51,6 +71,8 @@ def make_clip(
     pts: Sequence[int] | None = None,
     time_base: Fraction | None = None,
     rotation: int = 0,
+    matrix: Sequence[int] | None = None,
+    pixel_aspect: Fraction | None = None,
     container_options: dict[str, str] | None = None,
 ):
     """Encodes frames (uint8 [n, H, W, 3], or a number of `moving_frames`) into a file or buffer, and returns `target`.
@@ -58,7 +80,8 @@ def make_clip(
     Args:
         codec: an FFmpeg encoder. fmt: a container; derived from the file name when not given.
         pts: timestamps of the frames in `time_base` (1 / rate when not given); 0, 1, 2, ... when not given.
-        rotation: clockwise degrees written as display rotation.
+        rotation: clockwise degrees written as display rotation; or a whole display matrix.
+        pixel_aspect: width of a pixel in heights.
         options: of the encoder; container_options: of the muxer.
     """
     if isinstance(frames, int):
@@ -76,6 +99,10 @@ def make_clip(
         stream.codec_context.time_base = time_base
         if rotation:
             stream.set_display_rotation(-rotation)
+        if matrix:
+            stream.set_display_matrix(matrix)
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         for index, image in enumerate(frames):
             # libswscale's own threads (the default) have been seen to hang on a loaded machine.
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt, threads=1)

@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from typing import Any, BinaryIO
 
-import av
 import numpy as np
 
 from .config import CodecStreamConfig
@@ -18,9 +15,8 @@ from .deciding.budget import timestamp_text_tokens
 from .deciding.grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS
 from .deciding.scoring import score_frames
 from .packing.canvas import CodecStream, canvas_size
-from .reading.decoding import DecodedFrame, _Converter, _Request
-from .reading.packets import PacketTable
-from .reading.source import DEMUXERS, MAX_SOURCE_PIXELS, VideoError, VideoSource
+from .reading.live import LiveFrame, LivePictures, LiveReader, LiveStream, live_table
+from .reading.source import VideoError, VideoSource
 from .tokenizer import Clock, ScoredGroup, pack, select
 
 
@@ -28,8 +24,6 @@ from .tokenizer import Clock, ScoredGroup, pack, select
 GROUP_SECONDS = 4.0
 # Bins before the end of a group in which a quieter place for the cut is looked for.
 CUT_REACH = 3
-# Packets after which a picture that did not come out of the decoder is given up.
-MAX_REORDERED = 256
 
 
 def iter_live_groups(
@@ -77,137 +71,9 @@ def iter_live_groups(
     encoded = callable(getattr(stream, "read", None))
     if encoded == (fps is not None):
         raise ValueError("`fps` must be given for decoded frames, and only for them.")
-    reader = _Decoded(stream, name, config) if encoded else _Frames(stream, name, config, fps)
+    source, size = VideoSource(name), lambda height, width: canvas_size(height, width, config)
+    reader = LiveStream(source, size, stream) if encoded else LivePictures(source, size, stream, fps)
     return _iter_live_groups(reader, config, timestamp_tokens or timestamp_text_tokens)
-
-
-@dataclass
-class _LiveFrame:
-    """A frame that arrived, with what its packet tells."""
-
-    decoded: DecodedFrame
-    seconds: float
-    size: int
-    is_key: bool
-    decode_index: int
-
-
-class _Reader:
-    """Frames of a live stream in presentation order. `source` is known once the first one is there."""
-
-    source: VideoSource
-
-    def __init__(self, name: str, config: CodecStreamConfig):
-        self.name = name
-        self.config = config
-
-    def _prepare(self, codec: str, height: int, width: int, rotation: int, rate: Fraction | None) -> _Converter:
-        if height * width > MAX_SOURCE_PIXELS:
-            raise VideoError(
-                f"{self.name}: frames of {width}x{height} pixels exceed the limit of {MAX_SOURCE_PIXELS}."
-            )
-        if rotation in (90, 270):
-            height, width = width, height
-        self.source = VideoSource(self.name, codec, width, height, rotation, Fraction(1), rate, "")
-        size = canvas_size(height, width, self.config)
-        return _Converter(self.source, _Request(size=size, side_data=True))
-
-
-class _Frames(_Reader):
-    """Decoded frames at a steady rate."""
-
-    def __init__(self, frames: Iterable[np.ndarray], name: str, config: CodecStreamConfig, fps: float):
-        super().__init__(name, config)
-        self.frames = frames
-        self.fps = fps
-
-    def __iter__(self) -> Iterator[_LiveFrame]:
-        converter = shape = None
-        for index, frame in enumerate(self.frames):
-            array = np.asarray(frame)
-            if (
-                array.dtype != np.uint8
-                or array.ndim != 3
-                or array.shape[2] != 3
-                or array.shape != (shape or array.shape)
-            ):
-                raise VideoError(
-                    f"{self.name}: frame {index} must be uint8 of shape {shape or '(height, width, 3)'}, got "
-                    f"{array.dtype} of shape {array.shape}."
-                )
-            if converter is None:
-                shape = array.shape
-                converter = self._prepare("frames", shape[0], shape[1], 0, Fraction(self.fps))
-            yield _LiveFrame(converter.from_array(index, array), index / self.fps, 0, index == 0, index)
-
-
-class _Decoded(_Reader):
-    """An encoded stream, read and decoded once."""
-
-    def __init__(self, file: BinaryIO, name: str, config: CodecStreamConfig):
-        super().__init__(name, config)
-        self.file = file
-
-    def __iter__(self) -> Iterator[_LiveFrame]:
-        def refuse(url: str, flags: int, options: dict):
-            raise PermissionError(f"refused to open {url}")
-
-        guard = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
-        try:
-            container = av.open(self.file, "r", container_options=guard, metadata_errors="replace", io_open=refuse)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"{self.name}: not a readable video ({error}).") from error
-        with container:
-            stream = container.streams.best("video")
-            if stream is None or stream.codec_context is None:
-                raise VideoError(f"{self.name}: holds no video stream.")
-            yield from self._read(container, stream)
-
-    def _read(
-        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream
-    ) -> Iterator[_LiveFrame]:
-        decoder = stream.codec_context
-        # Frame threading corrupts motion vectors.
-        decoder.thread_type, decoder.thread_count = "NONE", 1
-        decoder.options = {"export_side_data": "mvs+venc_params", "max_pixels": str(MAX_SOURCE_PIXELS)}
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        converter = None
-        packets: dict[int, tuple[float | None, int, bool]] = {}  # by number: seconds, size, key
-        index, offset, last = 0, None, 0.0
-        for number, packet in enumerate(self._packets(container, stream)):
-            if packet is not None:
-                seconds = None if packet.pts is None else float(packet.pts * packet.time_base)
-                packets[number] = (seconds, packet.size, packet.is_keyframe)
-                # Numbers travel through the decoder in place of timestamps, which may be missing or repeat.
-                packet.pts = packet.dts = number
-            try:
-                frames = decoder.decode(packet)
-            except av.FFmpegError:  # a damaged packet: what can still be decoded is used
-                continue
-            for frame in frames:
-                if converter is None:
-                    rotation = -90 * round(frame.rotation / 90) % 360
-                    codec = decoder.codec.canonical_name
-                    converter = self._prepare(codec, frame.height, frame.width, rotation, rate)
-                seconds, size, is_key = packets.pop(frame.pts, (None, 0, False))
-                if seconds is not None and offset is not None and seconds - offset > last:
-                    now = seconds - offset
-                else:
-                    # The first frame, or the clock is missing or was set back: it is right from here on.
-                    now = last + float(1 / rate) if index else 0.0
-                    offset = offset if seconds is None else seconds - now
-                yield _LiveFrame(converter(index, frame), now, size, is_key, frame.pts)
-                index, last = index + 1, now
-            for lost in [key for key in packets if key < number - MAX_REORDERED]:
-                del packets[lost]
-
-    def _packets(self, container, stream) -> Iterator[av.Packet | None]:
-        """Packets with content, and None at the end, which makes the decoder give what it holds back."""
-        with contextlib.suppress(av.FFmpegError):  # a broken end is the end of a live stream
-            for packet in container.demux(stream):
-                if packet.size:
-                    yield packet
-        yield None
 
 
 class _OnlinePartition:
@@ -253,29 +119,29 @@ class _OnlinePartition:
 
 
 def _iter_live_groups(
-    reader: _Reader, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int]
+    reader: LiveReader, config: CodecStreamConfig, timestamp_tokens: Callable[[float], int]
 ) -> Iterator[CodecStream]:
     clock = Clock()
     partition = _OnlinePartition(config.images_per_group)
-    frames: list[_LiveFrame] = []
+    frames: list[LiveFrame] = []
     first = 0
     for frame in clock.iterate("decode", iter(reader)):
         # Key frames cost their bytes wherever the encoder put them, and decoded frames cost nothing: both count as if
         # nothing happened, and time alone cuts.
         usual = partition.total / max(1, first + len(frames)) or 1.0
-        if cut := partition.push(frame.seconds, usual if frame.is_key or not frame.size else frame.size):
+        if cut := partition.push(frame.seconds, usual if frame.header.is_key or not frame.size else frame.size):
             yield _tokenize(reader, frames[:cut], first, config, timestamp_tokens, clock)
             frames, first = frames[cut:], first + cut
         frames.append(frame)
     if frames:
         yield _tokenize(reader, frames, first, config, timestamp_tokens, clock)
     elif not first:
-        raise VideoError(f"{reader.name}: none of its frames can be decoded.")
+        raise VideoError(f"{reader.source.name}: none of its frames can be decoded.")
 
 
 def _tokenize(
-    reader: _Reader,
-    frames: list[_LiveFrame],
+    reader: LiveReader,
+    frames: list[LiveFrame],
     first: int,
     config: CodecStreamConfig,
     timestamp_tokens: Callable[[float], int],
@@ -283,17 +149,7 @@ def _tokenize(
 ) -> CodecStream:
     """Score, select and pack one group as if it were a whole video, then count its frames from the stream's start."""
     count = len(frames)
-    seconds = np.array([frame.seconds for frame in frames])
-    rate = reader.source.average_rate
-    table = PacketTable(
-        pts=np.arange(count),
-        seconds=seconds,
-        size=np.array([frame.size for frame in frames], dtype=np.int64),
-        is_key=np.array([frame.is_key for frame in frames]),
-        is_reference=np.array([frame.decoded.pict_type != "B" for frame in frames]),
-        decode_index=np.array([frame.decode_index for frame in frames], dtype=np.int64),
-        fps=float(rate),
-    )
+    table = live_table(frames, float(reader.source.average_rate))
     decoded = [replace(frame.decoded, index=index) for index, frame in enumerate(frames)]
     size, num_canvases = decoded[0].picture.size, min(config.images_per_group, count)
     with clock("score"):

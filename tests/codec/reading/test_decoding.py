@@ -16,9 +16,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from synth import REAL_CLIPS, clip_bytes, moving_frames, plain_decode, real_clip
+from synth import MATRICES, REAL_CLIPS, as_stored, clip_bytes, moving_frames, plain_decode, real_clip
 
-from transformers_ov2.codec.reading import decoding
+from transformers_ov2.codec import CodecStream, iter_live_groups, tokenize_video
+from transformers_ov2.codec.reading import conversion, decoding
+from transformers_ov2.codec.reading.conversion import DecodeRequest, FrameConverter
 from transformers_ov2.codec.reading.decoding import decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
 from transformers_ov2.codec.reading.pictures import ColorSpace, PlanarPicture
@@ -115,14 +117,14 @@ def test_motion_vectors_are_those_of_a_sequential_decode(b_frames):
 
 
 def test_vectors_point_to_where_the_block_was():
-    """A texture that moves by a known amount: dst = src + motion, in display orientation whatever the rotation."""
+    """A texture that moves by a known amount: dst = src + motion, as displayed however the picture is stored."""
     rng = np.random.default_rng(0)
     texture = rng.integers(0, 256, (96, 200, 3), dtype=np.uint8)
     texture = texture.repeat(4, axis=0).repeat(4, axis=1)
     frames = np.stack([texture[40 : 40 + 128, 8 * i : 8 * i + 160] for i in range(10)])  # content moves left by 8
-    for rotation in (0, 90, 180, 270):
-        coded = np.ascontiguousarray(np.rot90(frames, rotation // 90, axes=(1, 2)))
-        video = clip_bytes(coded, rotation=rotation, options={"x264-params": "bframes=0:ref=1", "crf": "10"})
+    for matrix in MATRICES:
+        options = {"x264-params": "bframes=0:ref=1", "crf": "10"}
+        video = clip_bytes(as_stored(frames, matrix), matrix=matrix, options=options)
         source, table = opened(video)
         (frame,) = decode_frames(source, table, [7], side_data=True)
         vectors = frame.motion_vectors
@@ -206,7 +208,7 @@ def test_colours_are_those_of_libswscale():
     """For every colour space and range it knows; it truncates, so single values differ by up to two levels."""
     rng = np.random.default_rng(0)
     planes = [rng.integers(70, 180, (64, 64)), *rng.integers(118, 138, (2, 32, 32))]
-    for colorspace in decoding._COLORSPACES:
+    for colorspace in conversion._COLORSPACES:
         for color_range in (0, 1, 2):
             frame = av.VideoFrame(64, 64, "yuv420p")
             for plane, values in zip(frame.planes, planes):
@@ -221,7 +223,7 @@ def test_colours_are_those_of_libswscale():
 
 
 def test_yuvj_is_of_full_range_whatever_its_tag():
-    converter = decoding._Converter(open_source(clip_bytes(2)), decoding._Request((28, 56), False))
+    converter = FrameConverter(open_source(clip_bytes(2)), DecodeRequest((28, 56)))
     frame = av.VideoFrame(128, 96, "yuvj420p")
     for plane, value in zip(frame.planes, (250, 128, 128)):
         plane.update(np.full(plane.buffer_size, value, np.uint8))
@@ -261,6 +263,24 @@ def test_video_that_changes_its_size():
     assert [frame.image.shape for frame in frames] == [(96, 128, 3)] * 2
     first = plain_decode(video)[3].to_ndarray(format="rgb24", threads=1)
     np.testing.assert_array_equal(frames[0].image, first)
+
+
+@pytest.mark.parametrize(("codec", "fmt"), [("libx264", "mpegts"), ("libx264", "h264"), ("mpeg4", "mpegts")])
+def test_side_data_of_a_video_that_changes_its_size(codec, fmt):
+    """Vectors and maps of all parts are in the terms of the first one, so that they can be scored together."""
+    options = {"g": "12", "bf": "0"}
+    parts = [moving_frames(20, 96, 128), moving_frames(20, 48, 96)]
+    video = b"".join(clip_bytes(part, codec, fmt, options=options) for part in parts)
+    source, table = opened(video)
+    first, second = decode_frames(source, table, [5, 30], size=(28, 28), side_data=True)
+    assert first.quantiser_steps.shape == second.quantiser_steps.shape == (6, 8)
+    assert second.motion_vectors["dst_y"].max() > 70 and second.motion_vectors["dst_x"].max() > 110
+    # A pan by two pixels of 96 that are shown as 128.
+    pan = np.median(second.motion_vectors["motion_x"] / second.motion_vectors["motion_scale"])
+    assert pan == pytest.approx(2 * 128 / 96, abs=0.3)
+    for streams in ([tokenize_video(video, target_canvas=8)], list(iter_live_groups(io.BytesIO(video)))):
+        stream = CodecStream.concatenate(streams)
+        assert stream.frame_ids[-1] >= 38 and stream.canvases.shape[1:3] == (84, 140)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
@@ -383,7 +403,7 @@ def workers() -> list[str]:
 
 def test_error_in_a_worker_reaches_the_caller(b_frames, monkeypatch):
     source, table = opened(b_frames)
-    monkeypatch.setattr(decoding._Converter, "__call__", lambda *args: 1 / 0)
+    monkeypatch.setattr(FrameConverter, "__call__", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(decode_frames(source, table, range(48), num_threads=3))
     assert not workers()

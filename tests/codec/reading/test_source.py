@@ -171,7 +171,7 @@ def test_headers_tell_what_probing_tells(options, container_options, pts, monkey
     assert source._is_described == (not container_options)  # a fragmented file has no table of its frames
 
     def probe(self):
-        return source_module._open_container(self.name, self.path, self.data, self.max_source_pixels)
+        return source_module.open_container(self.name, self._file(), self.max_source_pixels)
 
     monkeypatch.setattr(VideoSource, "_open_container", probe)
     probed = open_source(video)

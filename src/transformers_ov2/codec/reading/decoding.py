@@ -18,12 +18,9 @@ from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer
-from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import Interpolation, VideoReformatter
 
+from .conversion import DecodedFrame, DecodeRequest, FrameConverter
 from .packets import NO_TIMESTAMP, PacketSequence, PacketTable
-from .pictures import RGB, ColorSpace, PlanarPicture
 from .source import VideoError, VideoSource
 
 
@@ -37,50 +34,6 @@ _MIN_JOB_PACKETS = 16
 _READY_FRAMES = 8
 # Frames kept back to bring output into the order of timestamps that contradict it.
 _HELD_FRAMES = 16
-# The colour spaces (AVColorSpace) that libswscale converts.
-_COLORSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
-_PICTURE_TYPES = {1: "I", 2: "P", 3: "B"}
-# Exact arithmetic, the same on every machine.
-_AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-_BILINEAR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-
-
-@dataclass(eq=False)
-class DecodedFrame:
-    """One decoded frame, everything in display orientation (rotation applied, vectors included).
-
-    Attributes:
-        index (`int`): presentation index in the packet table.
-        picture (`PlanarPicture`): its pixels, at `size` when one was asked for.
-        pict_type (`str`): `"I"`, `"P"`, `"B"` or `""`.
-        motion_vectors (structured array `[num_vectors]`, *optional*): FFmpeg's `AVMotionVector`, its fields by name:
-            block centre `dst_x`, `dst_y` and size `w`, `h` in pixels; the block is predicted from `src_x`, `src_y` =
-            dst + motion / motion_scale. `source` is negative for a past reference and positive for a future one, not
-            which one. None without vectors (intra pictures, codecs that export none).
-        quantiser_steps (bool `[ceil(height / 16), ceil(width / 16)]`, *optional*): macroblocks whose quantiser differs
-            from that of the one before in coding order (H.264, MPEG-4). Only those with a residual can change it: a
-            skipped or purely predicted one keeps what the last one had.
-    """
-
-    index: int
-    picture: PlanarPicture
-    pict_type: str
-    motion_vectors: np.ndarray | None = None
-    quantiser_steps: np.ndarray | None = None
-
-    @property
-    def image(self) -> np.ndarray:
-        """RGB pixels, uint8 `[height, width, 3]`; converted each time."""
-        return self.picture.to_rgb()
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What to make of each frame."""
-
-    size: tuple[int, int] | None
-    side_data: bool
-    transform: Callable[[DecodedFrame], Any] | None = None
 
 
 @dataclass
@@ -138,15 +91,15 @@ def decode_frames(
         raise IndexError(
             f"{source.name}: indices must lie in [0, {table.num_frames}), got {indices[0]} to {indices[-1]}."
         )
-    request = _Request(None if size is None else (int(size[0]), int(size[1])), side_data, transform)
+    request = DecodeRequest(None if size is None else (int(size[0]), int(size[1])), side_data, transform)
     return _decode(source, table, indices, request, num_threads)
 
 
 def _decode(
-    source: VideoSource, table: PacketTable, indices: np.ndarray, request: _Request, num_threads: int
+    source: VideoSource, table: PacketTable, indices: np.ndarray, request: DecodeRequest, num_threads: int
 ) -> Iterator[DecodedFrame]:
     if source.codec == "frames":
-        converter = _Converter(source, request)
+        converter = FrameConverter(source, request)
         for index in indices.tolist():
             yield converter.from_array(index, source.frame(index))
         return
@@ -221,10 +174,8 @@ class _Reader:
 
     def _open(self) -> None:
         self._stack.close()
-        self.container, self.stream = self._stack.enter_context(self.source.open())
+        self.container, self.stream = self._stack.enter_context(self.source.open(side_data=self.side_data))
         self.decoder = self.stream.codec_context
-        if self.side_data:
-            self.decoder.options |= {"export_side_data": "mvs+venc_params"}
         self.next = 0  # number of the packet that `_read` returns
         self.sought = False
         self._pending: av.Packet | None = None
@@ -345,9 +296,9 @@ class _Reader:
 
 
 def _decode_jobs(
-    source: VideoSource, table: PacketTable, jobs: list[_Job], request: _Request
+    source: VideoSource, table: PacketTable, jobs: list[_Job], request: DecodeRequest
 ) -> Iterator[DecodedFrame]:
-    converter = _Converter(source, request)
+    converter = FrameConverter(source, request)
     with contextlib.closing(_Reader(source, table.packets, request.side_data)) as reader:
         for job in jobs:
             for index, frame in reader.frames(job):
@@ -358,13 +309,15 @@ class _Pool:
     """Workers that decode jobs ahead of the consumer. Each job has a buffer of limited length, and only the next few
     jobs may start, so memory is bounded; frames come out in the order of jobs, whichever worker is faster."""
 
-    def __init__(self, source: VideoSource, table: PacketTable, jobs: list[_Job], request: _Request, num_threads: int):
+    def __init__(
+        self, source: VideoSource, table: PacketTable, jobs: list[_Job], request: DecodeRequest, num_threads: int
+    ):
         self.source, self.table, self.jobs, self.request = source, table, jobs, request
         self.window = num_threads + 1
         num_workers = min(num_threads, len(jobs))
         # With fewer jobs than threads, the caller's thread converts what it does not have to wait for: decoding one
         # range is only as fast as one thread.
-        self.converter = _Converter(source, request) if num_workers < num_threads else None
+        self.converter = FrameConverter(source, request) if num_workers < num_threads else None
         height, width = (source.height, source.width) if self.converter or request.size is None else request.size
         # Two bytes a pixel for most decoded pictures, three for converted ones, and their vectors.
         frame_bytes = (2 if self.converter else 3) * height * width + 2**16
@@ -410,7 +363,7 @@ class _Pool:
 
     def _work(self) -> None:
         try:
-            converter = _Converter(self.source, self.request)
+            converter = FrameConverter(self.source, self.request)
             with contextlib.closing(_Reader(self.source, self.table.packets, self.request.side_data)) as reader:
                 while (job := self._next_job()) is not None:
                     for item in reader.frames(self.jobs[job]):
@@ -443,113 +396,3 @@ class _Pool:
             self.buffers[job].append(item)
             self.changed.notify_all()
             return True
-
-
-class _Converter:
-    """Turns FFmpeg's frames into `DecodedFrame`s. One per thread."""
-
-    def __init__(self, source: VideoSource, request: _Request):
-        self.request = request
-        self.turns = source.rotation // 90  # clockwise
-        # Sizes in coded orientation, (width, height).
-        self.native = self._coded(source.height, source.width)
-        self.target = self.native if request.size is None else self._coded(*request.size)
-        # One scaler for each conversion: a scaler sets itself up anew whenever its formats or sizes change.
-        self.to_rgb, self.to_planar, self.resize_first, self.resize_chroma = (VideoReformatter() for _ in range(4))
-
-    def _coded(self, height: int, width: int) -> tuple[int, int]:
-        return (height, width) if self.turns % 2 else (width, height)
-
-    def __call__(self, index: int, frame: av.VideoFrame) -> Any:
-        if frame.colorspace not in _COLORSPACES:
-            frame.colorspace = 2  # a reserved or damaged tag: read as an untagged picture
-        picture = self._picture(frame)
-        picture = PlanarPicture(self._turn(picture.planes), picture.color)
-        out = DecodedFrame(index, picture, _PICTURE_TYPES.get(frame.pict_type, ""))
-        if self.request.side_data:
-            # Not `frame.side_data`: PyAV (18.1) caches a container there that refers back to the frame, a cycle that
-            # keeps every picture until the garbage collector runs. Can go when `Frame.side_data` no longer does.
-            side_data = SideDataContainer(frame)
-            vectors = side_data.get(SideDataType.MOTION_VECTORS)
-            if vectors is not None and len(vectors):
-                out.motion_vectors = self._turn_vectors(_motion_vectors(vectors), frame.width, frame.height)
-            params = side_data.get(SideDataType.VIDEO_ENC_PARAMS)
-            if params is not None:
-                out.quantiser_steps = self._turn(_quantiser_steps(params, frame.width, frame.height))
-        return self._transformed(out)
-
-    def from_array(self, index: int, array: np.ndarray) -> Any:
-        """A decoded frame of a source of frames."""
-        array = np.ascontiguousarray(array)
-        resized = self.request.size is not None
-        picture = self._picture(av.VideoFrame.from_ndarray(array)) if resized else PlanarPicture.from_rgb(array)
-        return self._transformed(DecodedFrame(index, picture, ""))
-
-    def _transformed(self, frame: DecodedFrame) -> Any:
-        return frame if self.request.transform is None else self.request.transform(frame)
-
-    def _picture(self, frame: av.VideoFrame) -> PlanarPicture:
-        shrinks = self.target[0] <= frame.width and self.target[1] <= frame.height
-        if (frame.width, frame.height) == self.target:
-            return PlanarPicture.from_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
-        if frame.format.name in ("yuv420p", "yuvj420p") and shrinks and not (frame.width % 2 or frame.height % 2):
-            full_range = frame.color_range == 2 or frame.format.name == "yuvj420p"
-            color = ColorSpace.of_yuv(frame.colorspace, full_range)
-            planes = frame.planes
-        else:
-            # libswscale resizes RGB by way of YUV, which is off by several steps, and 4:2:0 with chroma that is off
-            # by up to 20. Plane by plane it is right to the rounding.
-            color, planar = RGB, self.to_rgb.reformat(frame, format="rgb24", threads=1)
-            planes = self.to_planar.reformat(planar, format="gbrp", threads=1).planes
-            planes = (planes[2], planes[0], planes[1])
-        width, height = self.target
-        out = np.empty((3, height, width), np.uint8)
-        for index, plane in enumerate(planes):
-            pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-            resized = (self.resize_chroma if index else self.resize_first).reformat(
-                av.VideoFrame.from_numpy_buffer(pixels, format="gray8"),
-                width,
-                height,
-                interpolation=_AREA if shrinks else _BILINEAR,
-                threads=1,
-            )
-            plane = resized.planes[0]
-            out[index] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
-        return PlanarPicture(out, color)
-
-    def _turn(self, array: np.ndarray | None) -> np.ndarray | None:
-        """Turns the last two axes, rows and columns."""
-        if not self.turns or array is None:
-            return array
-        return np.ascontiguousarray(np.rot90(array, -self.turns, axes=(-2, -1)))
-
-    def _turn_vectors(self, vectors: np.ndarray, width: int, height: int) -> np.ndarray:
-        for _ in range(self.turns):
-            # A quarter turn clockwise takes (x, y) of a width x height picture to (height - y, x).
-            turned = vectors.copy()
-            turned["w"], turned["h"] = vectors["h"], vectors["w"]
-            for prefix in ("src", "dst"):
-                turned[f"{prefix}_x"] = height - vectors[f"{prefix}_y"]
-                turned[f"{prefix}_y"] = vectors[f"{prefix}_x"]
-            turned["motion_x"], turned["motion_y"] = -vectors["motion_y"], vectors["motion_x"]
-            vectors, (width, height) = turned, (height, width)
-        return vectors
-
-
-def _motion_vectors(side_data: av.sidedata.motionvectors.MotionVectors) -> np.ndarray:
-    """A copy, of bytes: numpy copies structured arrays field by field."""
-    vectors = side_data.to_ndarray()
-    return vectors.view(np.uint8).copy().view(vectors.dtype)
-
-
-def _quantiser_steps(params: av.sidedata.encparams.VideoEncParams, width: int, height: int) -> np.ndarray | None:
-    """None unless there is one quantiser for each macroblock, in the order of coding."""
-    rows, columns = -(-height // 16), -(-width // 16)
-    if params.nb_blocks != rows * columns:
-        return None
-    fields = {"names": ["w", "delta"], "formats": ["<i4", "<i4"], "offsets": [8, 16], "itemsize": params.block_size}
-    blocks = np.frombuffer(params, np.dtype(fields), count=params.nb_blocks, offset=params.blocks_offset)
-    if (blocks["w"] != 16).any():
-        return None
-    delta = np.ascontiguousarray(blocks["delta"])
-    return np.concatenate([[False], delta[1:] != delta[:-1]]).reshape(rows, columns)

@@ -6,7 +6,7 @@ Nothing is decoded."""
 import contextlib
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -149,10 +149,8 @@ def _frames_table(source: VideoSource) -> PacketTable:
 def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.ndarray, bool]:
     """Returns the packets in decoding order (`frame` is 0 for those that show something, else -1), key flags, and
     whether the codec may reorder pictures."""
-    codec = source.codec
-    inspect = {"h264": _inspect_h264, "hevc": _inspect_hevc, "vp8": _inspect_vp8, "vp9": _inspect_vp9}.get(codec)
-    length_size = _nal_length_size(codec, stream.codec_context.extradata)
-    reordered = codec not in _NEVER_REORDERED and source.has_b_frames
+    inspect = PacketInspector(stream.codec_context)
+    reordered = source.codec not in _NEVER_REORDERED and source.has_b_frames
     pts, dts, size, key, reference, entry, shown, layer = ([] for _ in range(8))
     skip_leading = True  # HEVC: leading pictures of the first (or a broken) random access point are not output
     damaged, empty = None, 0
@@ -165,11 +163,8 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
                 raise VideoError(
                     f"{source.name}: has more than {source.max_source_frames} frames, the limit (`max_source_frames`)."
                 )
-            is_key = packet.is_keyframe
-            picture = (
-                _Picture(is_entry=is_key) if inspect is None else inspect(memoryview(packet), length_size, is_key)
-            )
-            if codec == "hevc":
+            picture = inspect(packet)
+            if source.codec == "hevc":
                 if picture.is_entry:
                     skip_leading = not entry or picture.breaks_link
                 elif picture.is_skippable and skip_leading:
@@ -177,8 +172,8 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
             pts.append(NO_TIMESTAMP if packet.pts is None else packet.pts)
             dts.append(NO_TIMESTAMP if packet.dts is None else packet.dts)
             size.append(packet.size)
-            key.append(is_key)
-            reference.append(picture.is_reference or is_key)
+            key.append(picture.is_key)
+            reference.append(picture.is_reference)
             entry.append(picture.is_entry)
             shown.append(0 if picture.is_shown and not packet.is_discard else -1)
             layer.append(picture.temporal_id)
@@ -193,14 +188,12 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
             + (f" ({damaged})." if damaged else "."),
             stacklevel=4,
         )
-    # A non-reference picture of a lower HEVC sub-layer may still be needed by a higher one.
-    reference = np.array(reference) | (np.array(layer) < max(layer))
     sequence = PacketSequence(
         pts=np.array(pts, np.int64),
         dts=np.array(dts, np.int64),
         size=np.array(size, np.int64),
         frame=np.array(shown, np.int64),
-        is_reference=reference,
+        is_reference=needed(reference, layer),
         is_entry=np.array(entry),
     )
     return sequence, np.array(key), bool(reordered)
@@ -210,16 +203,42 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
 _NEVER_REORDERED = ("mjpeg", "vp8", "vp9", "av1", "gif", "apng", "rawvideo", "ffv1", "prores", "dnxhd")
 
 
-@dataclass
-class _Picture:
-    """What the first bytes of a packet tell."""
+def needed(is_reference: Sequence[bool], temporal_id: Sequence[int]) -> np.ndarray:
+    """Which pictures others may be predicted from, bool of the same length: a non-reference picture of a lower HEVC
+    sub-layer may still be needed by a higher one."""
+    return np.array(is_reference) | (np.array(temporal_id) < max(temporal_id))
 
+
+@dataclass
+class PictureHeader:
+    """What a packet and its first bytes tell, see [`PacketTable`] for `is_key` and `is_reference`."""
+
+    is_key: bool = False
     is_reference: bool = True
     is_entry: bool = False
     is_shown: bool = True
     is_skippable: bool = False  # HEVC RASL: undecodable when decoding starts at the random access point before it
     breaks_link: bool = False  # HEVC BLA
     temporal_id: int = 0
+
+
+class PacketInspector:
+    """Tells what the packets of a stream hold."""
+
+    def __init__(self, codec_context: av.video.codeccontext.VideoCodecContext):
+        codec = codec_context.codec.canonical_name
+        inspectors = {"h264": _inspect_h264, "hevc": _inspect_hevc, "vp8": _inspect_vp8, "vp9": _inspect_vp9}
+        self._inspect = inspectors.get(codec)
+        self._length_size = _nal_length_size(codec, codec_context.extradata)
+
+    def __call__(self, packet: av.Packet) -> PictureHeader:
+        is_key = packet.is_keyframe
+        if self._inspect is None:
+            return PictureHeader(is_key, is_entry=is_key)
+        header = self._inspect(memoryview(packet), self._length_size, is_key)
+        header.is_key = is_key
+        header.is_reference |= is_key
+        return header
 
 
 def _nal_length_size(codec: str, extradata: bytes | None) -> int:
@@ -254,17 +273,17 @@ def _nal_units(data: memoryview, length_size: int):
             position = raw.find(b"\0\0\1", position + 3)
 
 
-def _inspect_h264(data: memoryview, length_size: int, is_key: bool) -> _Picture:
+def _inspect_h264(data: memoryview, length_size: int, is_key: bool) -> PictureHeader:
     recovery = False
     for unit in _nal_units(data, length_size):
         if not unit:
             continue
         kind = unit[0] & 31
         if kind in (1, 2, 5):
-            return _Picture(is_reference=unit[0] & 0x60 != 0, is_entry=kind == 5 or (is_key and recovery))
+            return PictureHeader(is_reference=unit[0] & 0x60 != 0, is_entry=kind == 5 or (is_key and recovery))
         if kind == 6 and is_key:
             recovery = recovery or _recovers_at_once(unit)
-    return _Picture()
+    return PictureHeader()
 
 
 def _recovers_at_once(unit: bytes) -> bool:
@@ -289,33 +308,33 @@ def _recovers_at_once(unit: bytes) -> bool:
     return False
 
 
-def _inspect_hevc(data: memoryview, length_size: int, is_key: bool) -> _Picture:
+def _inspect_hevc(data: memoryview, length_size: int, is_key: bool) -> PictureHeader:
     for unit in _nal_units(data, length_size):
         if len(unit) < 2:
             continue
         kind = unit[0] >> 1 & 63
         if kind < 32 and not (unit[0] & 1 or unit[1] >> 3):  # a slice of the base layer
-            return _Picture(
+            return PictureHeader(
                 is_reference=not (kind < 16 and kind % 2 == 0),
                 is_entry=16 <= kind <= 23,
                 is_skippable=kind in (8, 9),
                 breaks_link=16 <= kind <= 18,
                 temporal_id=max((unit[1] & 7) - 1, 0),
             )
-    return _Picture()
+    return PictureHeader()
 
 
-def _inspect_vp8(data: memoryview, length_size: int, is_key: bool) -> _Picture:
-    return _Picture(is_entry=is_key, is_shown=bool(data[0] & 0x10))
+def _inspect_vp8(data: memoryview, length_size: int, is_key: bool) -> PictureHeader:
+    return PictureHeader(is_entry=is_key, is_shown=bool(data[0] & 0x10))
 
 
-def _inspect_vp9(data: memoryview, length_size: int, is_key: bool) -> _Picture:
+def _inspect_vp9(data: memoryview, length_size: int, is_key: bool) -> PictureHeader:
     # A superframe ends with a marker byte 110xxxxx and always shows a picture; a lone hidden picture says so in its
     # header: marker (2 bits), profile (2, one more when it is 3), show_existing_frame, frame_type, show_frame.
     first, last = data[0], data[-1]
     shift = 1 if first & 0x30 == 0x30 else 0
     hidden = last & 0xE0 != 0xC0 and first >> 6 == 2 and not shift and not first & 0x08 and not first & 0x02
-    return _Picture(is_entry=is_key, is_shown=not hidden)
+    return PictureHeader(is_entry=is_key, is_shown=not hidden)
 
 
 def _verify(source: VideoSource, order: np.ndarray) -> np.ndarray | None:

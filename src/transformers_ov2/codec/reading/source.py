@@ -1,11 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Anything that holds a video → a probed source that can be opened again and again, from several threads.
-
-Nothing here follows a reference to another file or host: demuxers are an allow-list (`DEMUXERS`), so playlists
-(concat, HLS, DASH, SDP, image patterns, ...) are refused whatever their file name says, and http(s) is fetched only
-when the caller asks for it.
-"""
+"""Anything that holds a video → a probed source that can be opened again and again, from several threads."""
 
 import contextlib
 import hashlib
@@ -14,7 +9,6 @@ import io
 import math
 import os
 import stat
-import sys
 import tempfile
 import urllib.request
 import weakref
@@ -26,33 +20,18 @@ from urllib.parse import urlsplit
 
 import av
 import numpy as np
-from av.stream import Disposition
+
+from .containers import VideoError, check_sample_tables, ffmpeg_message, open_container, open_stream
+from .orientation import Orientation
 
 
-# Demuxers that read one file and nothing else, by FFmpeg's names. Those that open other files or devices (concat,
-# hls, dash, image2, sdp, rtsp, lavfi, ...) are left out on purpose.
-DEMUXERS = (
-    *(
-        "mov",
-        "matroska",
-        "avi",
-        "mpegts",
-        "mpeg",
-        "flv",
-        "asf",
-        "ogg",
-        "nut",
-        "ivf",
-        "mxf",
-        "dv",
-        "gif",
-        "apng",
-        "yuv4mpegpipe",
-    ),
-    *("h264", "hevc", "av1", "obu", "m4v", "mpegvideo", "h263", "mjpeg"),
-)
 # 8192 x 8192: an 8K frame passes twice over. A frame of that size takes 0.2 GB as RGB.
 MAX_SOURCE_PIXELS = 2**26
+# Pixels of broadcast and disc formats are at most twice as wide as high; what is beyond this is a damaged header.
+MAX_PIXEL_ASPECT = 8
+# Pixels that are no further off square are left alone, as by the reference: 4:3 video in CIF, PAL and NTSC sizes with
+# 10:11 to 12:11. Rounding a canvas to whole blocks changes as much, and stretching every picture blurs it.
+SQUARE_TOLERANCE = Fraction(1, 10)
 # 19 hours at 60 frames per second.
 MAX_SOURCE_FRAMES = 2**22
 # Streams that cannot be rewound and downloads are kept whole: in memory up to the first limit, in a temporary file
@@ -64,10 +43,6 @@ HTTP_TIMEOUT_SECONDS = 30.0
 PROBE_PACKETS = 512
 
 
-class VideoError(ValueError):
-    """A video that cannot be read or is refused. The message starts with the name of the source."""
-
-
 @dataclass(eq=False)
 class VideoSource:
     """A probed video that can be opened any number of times, also from several threads at once. Made by
@@ -76,8 +51,10 @@ class VideoSource:
     Attributes:
         name (`str`): path, URL or a given name; every error message starts with it.
         codec (`str`): FFmpeg's name of the codec (`"h264"`, `"hevc"`, ...), `"frames"` for decoded frames.
-        width, height (`int`): display size in pixels, rotation applied.
-        rotation (`int`): clockwise degrees (0, 90, 180, 270) that turn the coded picture into the displayed one.
+        width, height (`int`): display size in pixels: turned upright, and as wide as pixels that are not
+            square make it (more than a tenth off square, that is).
+        coded_size (`tuple[int, int]`): height and width of the first decoded picture as it comes.
+        orientation ([`Orientation`]): how the decoded picture is turned and mirrored into the displayed one.
         time_base (`Fraction`): seconds per unit of timestamp.
         average_rate (`Fraction`, *optional*): frames per second according to the container, if it says.
         pix_fmt (`str`): FFmpeg's name of the coded pixel format.
@@ -88,19 +65,20 @@ class VideoSource:
     """
 
     name: str
-    codec: str
-    width: int
-    height: int
-    rotation: int
-    time_base: Fraction
-    average_rate: Fraction | None
-    pix_fmt: str
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    coded_size: tuple[int, int] = (0, 0)
+    orientation: Orientation = Orientation()
+    time_base: Fraction = Fraction(1)
+    average_rate: Fraction | None = None
+    pix_fmt: str = ""
     interlaced: bool = False
     has_b_frames: bool = False
     num_frames_hint: int = 0
     max_source_pixels: int = MAX_SOURCE_PIXELS
     max_source_frames: int = MAX_SOURCE_FRAMES
-    # Exactly one of the three holds the video: a path, the bytes of a file, or decoded frames.
+    # At most one of the three holds the video: a path, the bytes of a file, or decoded frames. None for a live stream.
     path: str | None = field(default=None, repr=False)
     data: bytes | None = field(default=None, repr=False)
     frames: Sequence[Any] | np.ndarray | None = field(default=None, repr=False)
@@ -109,37 +87,58 @@ class VideoSource:
     _fingerprint: str | None = field(default=None, init=False, repr=False)
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
-        """Opens a fresh container: `with source.open() as (container, stream)`. Encoded sources only.
+    def open(
+        self, *, side_data: bool = False
+    ) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
+        """Opens a fresh container: `with source.open() as (container, stream)`. Encoded files only.
 
-        The decoder of `stream` runs in one thread: frame threading corrupts motion vectors, and parallel work is cut
-        by GOP instead.
+        Args:
+            side_data (`bool`): the decoder exports motion vectors and quantisers.
 
         Raises:
             VideoError: the file is gone or no longer readable as a video.
         """
         if self.path is None and self.data is None:
-            raise VideoError(f"{self.name}: decoded frames have no container to open.")
+            raise VideoError(f"{self.name}: has no file to open.")
         container = self._open_container()
         try:
-            stream = _video_stream(self.name, container)
-            stream.codec_context.thread_type = "NONE"
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"max_pixels": str(self.max_source_pixels)}
-            yield container, stream
+            yield container, open_stream(self.name, container, self.max_source_pixels, side_data=side_data)
         finally:
             container.close()
 
     def _open_container(self) -> av.container.InputContainer:
-        content = self.name, self.path, self.data, self.max_source_pixels
         if self._is_described:
-            container = _open_container(*content, probe=False)
+            container = open_container(self.name, self._file(), self.max_source_pixels, probe=False)
             videos = container.streams.video
             if len(videos) == 1 and videos[0].frames and videos[0].average_rate:
                 return container
             container.close()
             self._is_described = False
-        return _open_container(*content)
+        return open_container(self.name, self._file(), self.max_source_pixels)
+
+    def _file(self) -> str | BinaryIO:
+        return io.BytesIO(self.data) if self.path is None else self.path
+
+    def describe(self, stream: av.video.stream.VideoStream, frame: av.VideoFrame):
+        """Sets what a stream and its first decoded frame tell; only the frame knows its true size and orientation.
+
+        Raises:
+            VideoError: its frames are over the limit, or have no pixels.
+        """
+        check_limits(self.name, frame.width, frame.height, 0, self.max_source_pixels, self.max_source_frames)
+        if frame.width < 1 or frame.height < 1:
+            raise VideoError(f"{self.name}: its frames have no pixels.")
+        self.codec = stream.codec_context.codec.canonical_name
+        self.coded_size = frame.height, frame.width
+        self.orientation = Orientation.of_frame(frame)
+        width = max(1, round(frame.width * _pixel_aspect_ratio(stream)))
+        self.height, self.width = self.orientation.size(frame.height, width)
+        self.time_base = stream.time_base
+        self.average_rate = stream.average_rate or stream.guessed_rate or None
+        self.pix_fmt = frame.format.name
+        self.interlaced = frame.interlaced_frame
+        self.has_b_frames = bool(stream.codec_context.has_b_frames)
+        self.num_frames_hint = stream.frames
 
     def frame(self, index: int) -> np.ndarray:
         """Decoded frame `index` of a source of frames, uint8 `[height, width, 3]`."""
@@ -215,7 +214,8 @@ def open_source(
     try:
         if content.data == b"" or (content.path is not None and os.path.getsize(content.path) == 0):
             raise VideoError(f"{name}: the video is empty.")
-        _check_sample_tables(name, content, max_source_frames)
+        with content.open() as file:
+            check_sample_tables(name, file, max_source_frames)
         source = _probe(name, content, max_source_pixels, max_source_frames)
     except BaseException:
         if content.temporary:
@@ -339,141 +339,26 @@ def _spool(name: str, file: BinaryIO) -> _Content:
     return _Content(path=spool.name, temporary=True)
 
 
-def _refuse_io(url: str, flags: int, options: dict) -> None:
-    raise PermissionError(f"refused to open {url}")
-
-
-# Boxes of an ISO media file that lead to sample tables. FFmpeg also takes a header from "free" and "hoov".
-_ISO_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"free", b"hoov"}
-_ISO_MAX_BOXES = 2**22
-
-
-def _claimed_samples(file: BinaryIO, size: int) -> int:
-    """Samples that the headers of an ISO media file (mp4, mov) claim without spending bytes on each.
-
-    FFmpeg builds its index of samples on opening, 24 bytes for each, so that a header of a few bytes could take
-    gigabytes.
-    """
-    claimed = 0
-    ends = [size]
-    position = 0
-    for _ in range(_ISO_MAX_BOXES):
-        while ends and position + 8 > ends[-1]:
-            position = ends.pop()
-        if not ends:
-            return claimed
-        file.seek(position)
-        header = file.read(32)
-        length, kind, start = int.from_bytes(header[:4], "big"), header[4:8], position + 8
-        body = header[8:]
-        if length == 1:
-            length, start, body = int.from_bytes(header[8:16], "big"), position + 16, header[16:]
-        if length == 0:
-            length = ends[-1] - position
-        if position + length < start:
-            return claimed
-        end = min(position + length, ends[-1])
-        if kind == b"cmov":  # a compressed header, out of use since QuickTime 6
-            return sys.maxsize
-        if kind == b"stsz" and int.from_bytes(body[4:8], "big"):  # one size for all
-            claimed += int.from_bytes(body[8:12], "big")
-        elif kind == b"trun" and len(body) >= 8 and not body[2] & 0x0F:  # no field of its own for any sample
-            claimed += int.from_bytes(body[4:8], "big")
-        if kind in _ISO_CONTAINERS:
-            ends.append(end)
-            position = start
-        else:
-            position = end
-    return sys.maxsize
-
-
-def _check_sample_tables(name: str, content: _Content, max_frames: int) -> None:
-    with content.open() as file:
-        size = file.seek(0, io.SEEK_END)
-        # A sample takes a byte at least; files cut short hold fewer bytes than they claim samples, so there is some
-        # leeway.
-        if _claimed_samples(file, size) > max(size, 4 * max_frames):
-            raise VideoError(f"{name}: its header claims more samples than the file can hold.")
-
-
-def _open_container(
-    name: str, path: str | None, data: bytes | None, max_pixels: int, *, probe: bool = True
-) -> av.container.InputContainer:
-    limits = {"max_pixels": str(max_pixels)}
-    guard = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
-    if not probe:
-        # FFmpeg would decode the first frames to see what the streams are.
-        guard["probesize"] = "32"
-    try:
-        if path is not None:
-            # The explicit protocol keeps FFmpeg from reading one out of a file name such as "concat:a|b".
-            return av.open("file:" + path, "r", options=limits, container_options=guard, metadata_errors="replace")
-        return av.open(
-            io.BytesIO(data),
-            "r",
-            options=limits,
-            container_options=guard,
-            metadata_errors="replace",
-            buffer_size=2**18,
-            io_open=_refuse_io,
-        )
-    except (av.FFmpegError, OSError, ValueError, RuntimeError, OverflowError) as error:
-        raise VideoError(f"{name}: not a readable video ({_reason(error)}).") from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _video_stream(name: str, container: av.container.InputContainer) -> av.video.stream.VideoStream:
-    stream = container.streams.best("video")
-    if stream is None or stream.disposition & Disposition.attached_pic:
-        raise VideoError(f"{name}: holds no video stream.")
-    if stream.codec_context is None:
-        raise VideoError(f"{name}: no decoder for its video stream.")
-    if not stream.time_base:
-        raise VideoError(f"{name}: its video stream has no time base.")
-    return stream
-
-
 def _probe(name: str, content: _Content, max_pixels: int, max_frames: int) -> VideoSource:
-    """Opens the file once and decodes up to its first picture, which alone tells the rotation and the true size."""
+    """Opens the file once and decodes up to its first picture."""
     source = VideoSource(
-        name=name,
-        codec="",
-        width=0,
-        height=0,
-        rotation=0,
-        time_base=Fraction(1),
-        average_rate=None,
-        pix_fmt="",
-        max_source_pixels=max_pixels,
-        max_source_frames=max_frames,
-        path=content.path,
-        data=content.data,
+        name, max_source_pixels=max_pixels, max_source_frames=max_frames, path=content.path, data=content.data
     )
     with content.open() as file:
         source._is_described = file.read(8)[4:] == b"ftyp"
     with source.open() as (container, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
-        _check_limits(name, width, height, stream.frames, max_pixels, max_frames)
-        frame = _first_frame(name, container, stream)
-        _check_limits(name, frame.width, frame.height, 0, max_pixels, max_frames)
-        if frame.width < 1 or frame.height < 1:
-            raise VideoError(f"{name}: its frames have no pixels.")
-        source.codec = stream.codec_context.codec.canonical_name
-        # FFmpeg gives the counterclockwise angle; anything but quarter turns is shown as the nearest one.
-        source.rotation = -90 * round(frame.rotation / 90) % 360
-        source.width, source.height = frame.width, frame.height
-        if source.rotation in (90, 270):
-            source.width, source.height = source.height, source.width
-        source.time_base = stream.time_base
-        source.average_rate = stream.average_rate or stream.guessed_rate or None
-        source.pix_fmt = frame.format.name
-        source.interlaced = frame.interlaced_frame
-        source.has_b_frames = bool(stream.codec_context.has_b_frames)
-        source.num_frames_hint = stream.frames
+        check_limits(name, width, height, stream.frames, max_pixels, max_frames)
+        source.describe(stream, _first_frame(name, container, stream))
     return source
+
+
+def _pixel_aspect_ratio(stream: av.video.stream.VideoStream) -> Fraction:
+    """Width of a pixel in heights, by the container or else the stream; 1 where neither tells, or what they tell is
+    absurd or next to square."""
+    ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    plausible = Fraction(1, MAX_PIXEL_ASPECT) <= ratio <= MAX_PIXEL_ASPECT
+    return ratio if plausible and abs(ratio - 1) > SQUARE_TOLERANCE else Fraction(1)
 
 
 def _first_frame(
@@ -487,18 +372,19 @@ def _first_frame(
             try:
                 frames = packet.decode()
             except (av.FFmpegError, ValueError) as error:
-                reason = _reason(error)
+                reason = ffmpeg_message(error)
                 continue
             if frames:
                 return frames[0]
             if packet.size:
                 reason = "its packets give no frame"
     except av.FFmpegError as error:
-        reason = _reason(error)
+        reason = ffmpeg_message(error)
     raise VideoError(f"{name}: no frame could be decoded ({reason}).")
 
 
-def _check_limits(name: str, width: int, height: int, frames: int, max_pixels: int, max_frames: int) -> None:
+def check_limits(name: str, width: int, height: int, frames: int, max_pixels: int, max_frames: int) -> None:
+    """Raises `VideoError` for frames that are larger or more than allowed."""
     if width * height > max_pixels:
         raise VideoError(
             f"{name}: frames of {width}x{height} pixels exceed the limit of {max_pixels}; "
@@ -532,7 +418,7 @@ def _frames_source(video: Any, fps: float | None, max_pixels: int, max_frames: i
         raise VideoError(f"{name}: the video is empty.")
     first = _frame_array(name, frames[0], 0)
     height, width = first.shape[:2]
-    _check_limits(name, width, height, len(frames), max_pixels, max_frames)
+    check_limits(name, width, height, len(frames), max_pixels, max_frames)
     if isinstance(frames, list | tuple):
         for index, frame in enumerate(frames):
             shape = (frame.height, frame.width) if hasattr(frame, "convert") else np.shape(frame)[:2]
@@ -544,7 +430,7 @@ def _frames_source(video: Any, fps: float | None, max_pixels: int, max_frames: i
         codec="frames",
         width=width,
         height=height,
-        rotation=0,
+        coded_size=(height, width),
         time_base=1 / rate,
         average_rate=rate,
         pix_fmt="rgb24",

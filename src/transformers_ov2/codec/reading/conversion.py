@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""FFmpeg's frames → pictures as they are displayed, at the size asked for, with the side data of the decoder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from .pictures import RGB, ColorSpace, PlanarPicture
+from .source import VideoSource
+
+
+# The colour spaces (AVColorSpace) that libswscale converts.
+_COLORSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
+_PICTURE_TYPES = {1: "I", 2: "P", 3: "B"}
+# Exact arithmetic, the same on every machine.
+_AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_BILINEAR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+
+@dataclass(eq=False)
+class DecodedFrame:
+    """One decoded frame as it is displayed: turned, mirrored and stretched, its vectors and maps as well.
+
+    Attributes:
+        index (`int`): presentation index in the packet table.
+        picture (`PlanarPicture`): its pixels, at `size` when one was asked for.
+        pict_type (`str`): `"I"`, `"P"`, `"B"` or `""`.
+        motion_vectors (structured array `[num_vectors]`, *optional*): FFmpeg's `AVMotionVector`, its fields by name:
+            block centre `dst_x`, `dst_y` and size `w`, `h` in pixels of the source's `width` and `height`; the block
+            is predicted from `src_x`, `src_y` = dst + motion / motion_scale. `source` is negative for a past
+            reference and positive for a future one, not which one. None without vectors (intra pictures, codecs that
+            export none).
+        quantiser_steps (bool `[rows, columns]`, *optional*): macroblocks whose quantiser differs from that of the one
+            before in coding order (H.264, MPEG-4). Only those with a residual can change it: a skipped or purely
+            predicted one keeps what the last one had. The same shape for all frames of a source: its coded height and
+            width, divided by 16 and rounded up.
+    """
+
+    index: int
+    picture: PlanarPicture
+    pict_type: str
+    motion_vectors: np.ndarray | None = None
+    quantiser_steps: np.ndarray | None = None
+
+    @property
+    def image(self) -> np.ndarray:
+        """RGB pixels, uint8 `[height, width, 3]`; converted each time."""
+        return self.picture.to_rgb()
+
+
+@dataclass(frozen=True)
+class DecodeRequest:
+    """What to make of each frame.
+
+    Attributes:
+        size (`tuple[int, int]`, *optional*): height and width of the pictures as displayed; those of the source when
+            not given.
+        side_data (`bool`): motion vectors and quantisers are wanted.
+        transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame.
+    """
+
+    size: tuple[int, int] | None = None
+    side_data: bool = False
+    transform: Callable[[DecodedFrame], Any] | None = None
+
+
+class FrameConverter:
+    """Turns FFmpeg's frames into `DecodedFrame`s, or what the request's transform makes of them. One per thread.
+
+    Every frame gets the size of the first one of its video, those after a change of resolution too.
+    """
+
+    def __init__(self, source: VideoSource, request: DecodeRequest):
+        self.request = request
+        self.orientation = source.orientation
+        # Sizes in decoded orientation: (height, width).
+        self.native = self.orientation.size(source.height, source.width)
+        self.target = self.native if request.size is None else self.orientation.size(*request.size)
+        self.macroblocks = tuple(-(-side // 16) for side in source.coded_size)  # rows, columns
+        # One scaler for each conversion: a scaler sets itself up anew whenever its formats or sizes change.
+        self.to_rgb, self.to_planar, self.resize_first, self.resize_chroma = (VideoReformatter() for _ in range(4))
+
+    def __call__(self, index: int, frame: av.VideoFrame) -> Any:
+        """Converts the decoded frame with the presentation index `index`."""
+        if frame.colorspace not in _COLORSPACES:
+            frame.colorspace = 2  # a reserved or damaged tag: read as an untagged picture
+        picture = self._picture(frame)
+        picture = PlanarPicture(self.orientation.turn(picture.planes), picture.color)
+        out = DecodedFrame(index, picture, _PICTURE_TYPES.get(frame.pict_type, ""))
+        if self.request.side_data:
+            # Not `frame.side_data`: PyAV (18.1) caches a container there that refers back to the frame, a cycle that
+            # keeps every picture until the garbage collector runs. Can go when `Frame.side_data` no longer does.
+            side_data = SideDataContainer(frame)
+            vectors = side_data.get(SideDataType.MOTION_VECTORS)
+            if vectors is not None and len(vectors):
+                out.motion_vectors = self._vectors(vectors, frame)
+            params = side_data.get(SideDataType.VIDEO_ENC_PARAMS)
+            if params is not None:
+                out.quantiser_steps = self._steps(params, frame)
+        return self._transformed(out)
+
+    def from_array(self, index: int, array: np.ndarray) -> Any:
+        """A decoded frame of a source of frames, uint8 `[height, width, 3]`."""
+        array = np.ascontiguousarray(array)
+        resized = self.request.size is not None
+        picture = self._picture(av.VideoFrame.from_ndarray(array)) if resized else PlanarPicture.from_rgb(array)
+        return self._transformed(DecodedFrame(index, picture, ""))
+
+    def _transformed(self, frame: DecodedFrame) -> Any:
+        return frame if self.request.transform is None else self.request.transform(frame)
+
+    def _picture(self, frame: av.VideoFrame) -> PlanarPicture:
+        height, width = self.target
+        shrinks = height <= frame.height and width <= frame.width
+        if (frame.height, frame.width) == self.target:
+            return PlanarPicture.from_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
+        if frame.format.name in ("yuv420p", "yuvj420p") and shrinks and not (frame.width % 2 or frame.height % 2):
+            full_range = frame.color_range == 2 or frame.format.name == "yuvj420p"
+            color = ColorSpace.of_yuv(frame.colorspace, full_range)
+            planes = frame.planes
+        else:
+            # libswscale resizes RGB by way of YUV, which is off by several steps, and 4:2:0 with chroma that is off
+            # by up to 20. Plane by plane it is right to the rounding.
+            color, planar = RGB, self.to_rgb.reformat(frame, format="rgb24", threads=1)
+            planes = self.to_planar.reformat(planar, format="gbrp", threads=1).planes
+            planes = (planes[2], planes[0], planes[1])
+        out = np.empty((3, height, width), np.uint8)
+        for index, plane in enumerate(planes):
+            pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+            resized = (self.resize_chroma if index else self.resize_first).reformat(
+                av.VideoFrame.from_numpy_buffer(pixels, format="gray8"),
+                width,
+                height,
+                interpolation=_AREA if shrinks else _BILINEAR,
+                threads=1,
+            )
+            plane = resized.planes[0]
+            out[index] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+        return PlanarPicture(out, color)
+
+    def _vectors(self, side_data: av.sidedata.motionvectors.MotionVectors, frame: av.VideoFrame) -> np.ndarray:
+        """As displayed; a copy, of bytes: numpy copies structured arrays field by field."""
+        vectors = side_data.to_ndarray()
+        vectors = vectors.view(np.uint8).copy().view(vectors.dtype)
+        for axis, extent, wanted, have in (
+            ("y", "h", self.native[0], frame.height),
+            ("x", "w", self.native[1], frame.width),
+        ):
+            if wanted != have:
+                for name in (extent, f"src_{axis}", f"dst_{axis}", f"motion_{axis}"):
+                    limits = np.iinfo(vectors[name].dtype)
+                    vectors[name] = np.rint(vectors[name] * (wanted / have)).clip(limits.min, limits.max)
+        return self.orientation.turn_vectors(vectors, *self.native)
+
+    def _steps(self, params: av.sidedata.encparams.VideoEncParams, frame: av.VideoFrame) -> np.ndarray | None:
+        """None unless there is one quantiser for each macroblock, in the order of coding."""
+        rows, columns = -(-frame.height // 16), -(-frame.width // 16)
+        if params.nb_blocks != rows * columns:
+            return None
+        fields = {
+            "names": ["w", "delta"],
+            "formats": ["<i4", "<i4"],
+            "offsets": [8, 16],
+            "itemsize": params.block_size,
+        }
+        blocks = np.frombuffer(params, np.dtype(fields), count=params.nb_blocks, offset=params.blocks_offset)
+        if (blocks["w"] != 16).any():
+            return None
+        delta = np.ascontiguousarray(blocks["delta"])
+        steps = np.concatenate([[False], delta[1:] != delta[:-1]]).reshape(rows, columns)
+        if (rows, columns) != self.macroblocks:  # after a change of resolution
+            row, column = (np.arange(now) * have // now for now, have in zip(self.macroblocks, steps.shape))
+            steps = steps[row[:, None], column]
+        return self.orientation.turn(steps)
