@@ -9,6 +9,7 @@ remote code, or ask whether to, fails here.
 
 import builtins
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from transformers import (
 )
 
 from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Model, OV2Processor, OV2VideoProcessor
+from transformers_ov2.auto import register
 
 
 TRUST = pytest.mark.parametrize("trust", [{}, {"trust_remote_code": False}, {"trust_remote_code": True}], ids=str)
@@ -222,35 +224,101 @@ def test_pipeline(hub_layout, task):
     assert isinstance(output[0]["generated_text"][-1]["content"], str)
 
 
-def test_import_is_enough_in_a_new_process(hub_layout):
-    """One import, no CUDA initialisation, and the public way of loading works."""
-    code = (
-        "import transformers_ov2, torch\n"
-        "assert not torch.cuda.is_initialized()\n"
-        "from transformers import AutoModelForImageTextToText, AutoProcessor\n"
-        f"model = AutoModelForImageTextToText.from_pretrained({str(hub_layout)!r})\n"
-        f"processor = AutoProcessor.from_pretrained({str(hub_layout)!r})\n"
-        "print(type(model).__name__, type(processor).__name__)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["OV2ForConditionalGeneration", "OV2Processor"]
+LOADED = "print(*(name for name in NAMES if name in sys.modules))"
+NAMES = (
+    "torch",
+    "transformers",
+    "transformers.modeling_utils",
+    "av",
+    "peft",
+    "trl",
+    "datasets",
+    "matplotlib",
+    "transformers_ov2.configuration_ov2",
+    "transformers_ov2.modeling_ov2",
+    "transformers_ov2.processing_ov2",
+)
 
 
-def test_import_reads_no_optional_package():
-    code = (
-        "import sys, transformers_ov2\n"
-        "heavy = [m for m in ('trl', 'datasets', 'matplotlib', 'transformers_ov2.training') if m in sys.modules]\n"
-        "assert not heavy, heavy\n"
+def run(*lines: str) -> list[list[str]]:
+    """What a new interpreter prints, line by line as words. Nobody answers its prompts."""
+    code = "\n".join([f"import sys\nNAMES = {NAMES}", *lines])
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+    return [line.split() for line in result.stdout.splitlines()]
+
+
+def test_import_loads_nothing_and_the_codec_only_pyav():
+    assert run(
+        "import transformers_ov2",
+        LOADED,
+        "from transformers_ov2.codec import tokenize_video",
+        LOADED,
+        "assert 'OV2Model' in dir(transformers_ov2) and set(transformers_ov2.__all__) <= set(dir(transformers_ov2))",
+        "assert transformers_ov2.codec.tokenize_video is tokenize_video",
+    ) == [[], ["av"]]
+
+
+def test_each_class_is_loaded_when_it_is_asked_for(hub_layout):
+    """The package first, then transformers, which resolves the OV2 classes as lazily as its own."""
+    folder = str(hub_layout)
+    lines = run(
+        "import transformers_ov2",
+        "from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer",
+        "assert 'transformers_ov2.configuration_ov2' not in sys.modules",
+        f"print(type(AutoConfig.from_pretrained({folder!r})).__name__)",
+        f"AutoTokenizer.from_pretrained({folder!r})",
+        "assert 'transformers_ov2.processing_ov2' not in sys.modules",
+        f"print(type(AutoProcessor.from_pretrained({folder!r})).__name__)",
+        "assert not {'transformers_ov2.modeling_ov2', 'peft', 'trl'} & set(sys.modules)",
+        f"print(type(AutoModelForImageTextToText.from_pretrained({folder!r})).__name__)",
+        "import torch",
+        "assert not torch.cuda.is_initialized()",
+    )
+    assert lines == [["OV2Config"], ["OV2Processor"], ["OV2ForConditionalGeneration"]]
+
+
+def test_transformers_and_peft_may_be_used_before(hub_layout):
+    """Every table is filled and in use already when the package is imported."""
+    folder = str(hub_layout)
+    lines = run(
+        "import peft",
+        "from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, BertConfig, pipeline",
+        "AutoModel.from_config(BertConfig(vocab_size=8, hidden_size=12, num_hidden_layers=1, intermediate_size=8))",
+        "import transformers_ov2",
+        f"model = AutoModel.from_pretrained({folder!r})",
+        "print(type(model).__name__)",
+        "adapted = peft.get_peft_model(model, peft.LoraConfig(r=1))",
+        "print(all('language_model' in name for name, p in adapted.named_parameters() if p.requires_grad))",
+        f"print(type(pipeline('image-text-to-text', {folder!r}).processor).__name__)",
+        f"print(type(AutoVideoProcessor.from_pretrained({folder!r})).__name__)",
+        f"print(type(AutoImageProcessor.from_pretrained({folder!r}, backend='pil')).__name__)",
+    )
+    assert [line[0] for line in lines] == [
+        "OV2Model", "True", "OV2Processor", "OV2VideoProcessor", "Qwen2VLImageProcessorPil",
+    ]  # fmt: skip
+
+
+def test_a_worker_that_only_unpickles_a_processor(hub_layout, tmp_path):
+    """What a spawned DataLoader worker does: nobody imports the package there."""
+    file = tmp_path / "processor.pkl"
+    file.write_bytes(pickle.dumps(load(AutoProcessor, hub_layout)))
+    lines = run(
+        "import pickle",
+        f"processor = pickle.load(open({str(file)!r}, 'rb'))",
+        "print(type(processor).__name__, len(processor(text='Hi')['input_ids'][0]) > 0)",
+        "from transformers import AutoConfig",
+        f"print(type(AutoConfig.from_pretrained({str(hub_layout)!r})).__name__)",
+    )
+    assert lines == [["OV2Processor", "True"], ["OV2Config"]]
 
 
 def test_registering_twice_is_harmless(hub_layout):
-    import transformers_ov2.auto
-
-    transformers_ov2.auto.register()
+    finders = list(sys.meta_path)
+    register()
+    assert sys.meta_path == finders
     assert type(load(AutoModel, hub_layout)) is OV2Model
 
 

@@ -3,20 +3,55 @@
 """
 LLaVA-OneVision-2 for transformers.
 
-Importing the package registers its classes with the AutoClasses: afterwards `AutoProcessor`,
-`AutoModelForImageTextToText`, `pipeline` and the trainers load OV2 checkpoints without remote code.
+Importing the package makes its classes known to the AutoClasses: afterwards `AutoProcessor`,
+`AutoModelForImageTextToText`, `pipeline` and the trainers load OV2 checkpoints without remote code. The import itself
+loads neither transformers nor torch: every name below is imported when it is first asked for.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from .auto import register
-from .configuration_ov2 import OV2Config, OV2VisionConfig
-from .model_card import push_adapter_to_hub
-from .modeling_ov2 import OV2ForConditionalGeneration, OV2Model
-from .modeling_ov2_vision import OV2PreTrainedModel, OV2VisionModel
-from .processing_ov2 import OV2Processor
-from .video_processing_ov2 import OV2VideoProcessor
 
 
 __version__ = "0.1.0"
+
+# Public name → module that defines it.
+_MODULES = {
+    "OV2Config": "configuration_ov2",
+    "OV2ForConditionalGeneration": "modeling_ov2",
+    "OV2Model": "modeling_ov2",
+    "OV2PreTrainedModel": "modeling_ov2_vision",
+    "OV2Processor": "processing_ov2",
+    "OV2VideoProcessor": "video_processing_ov2",
+    "OV2VisionConfig": "configuration_ov2",
+    "OV2VisionModel": "modeling_ov2_vision",
+    "push_adapter_to_hub": "model_card",
+}
+_SUBPACKAGES = ("codec", "evaluation", "training")
+
+if TYPE_CHECKING:
+    from .configuration_ov2 import OV2Config, OV2VisionConfig
+    from .model_card import push_adapter_to_hub
+    from .modeling_ov2 import OV2ForConditionalGeneration, OV2Model
+    from .modeling_ov2_vision import OV2PreTrainedModel, OV2VisionModel
+    from .processing_ov2 import OV2Processor
+    from .video_processing_ov2 import OV2VideoProcessor
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_SUBPACKAGES})
+
 
 register()
 

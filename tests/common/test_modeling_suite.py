@@ -4,14 +4,8 @@
 
 import copy
 import unittest
-from unittest.mock import patch
 
-import pytest
 import torch
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-    MODEL_MAPPING_NAMES,
-)
 from transformers.testing_utils import torch_device
 from transformers_suite import suite_module
 
@@ -22,16 +16,6 @@ from transformers_ov2.modeling_ov2_vision import OV2VisionRotaryEmbedding
 modeling_common = suite_module("test_modeling_common")
 configuration_common = suite_module("test_configuration_common")
 ids_tensor, floats_tensor = modeling_common.ids_tensor, modeling_common.floats_tensor
-
-
-# The suites find out by class name, in tables of in-tree models, which model returns a loss.
-@pytest.fixture(autouse=True, scope="module")
-def known_by_name():
-    with (
-        patch.dict(MODEL_MAPPING_NAMES, {"llava_onevision2": "OV2Model", "onevision_encoder": "OV2VisionModel"}),
-        patch.dict(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, {"llava_onevision2": "OV2ForConditionalGeneration"}),
-    ):
-        yield
 
 
 class OV2ModelTester:
