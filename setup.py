@@ -58,6 +58,8 @@ setup(
     package_dir={"": "src"},
     packages=find_packages("src"),
     package_data={"transformers_ov2": ["*.jinja", "*.md", "py.typed"]},
+    # Harnesses find the package by these.
+    entry_points={"lmms_eval.models": ["transformers_ov2 = transformers_ov2.evaluation.lmms_eval:MANIFEST"]},
     python_requires=">=3.11",
     install_requires=install_requires,
     extras_require=extras_require,

@@ -22,9 +22,9 @@ from transformers_ov2.evaluation.metrics import average_precision, grounding_sco
         ([1.0, 1.05], [1.0, 3.0], 0.5),
         # Any order gives the same.
         ([2.0, 1.0], [1.0, 2.0], 1.0),
-        # The limit itself counts, as decimals.
-        ([1.3], [1.2], 1.0),
-        ([1.31], [1.2], 0.0),
+        # The limit itself counts, in binary floating point.
+        ([0.1], [0.0], 1.0),
+        ([1.3], [1.2], 0.0),
         # The nearest truth is taken, not the first in reach.
         ([1.05, 1.1], [1.0, 1.1], 1.0),
     ],

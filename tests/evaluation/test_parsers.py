@@ -39,6 +39,8 @@ def test_parse_seconds(answer, seconds):
         ("From 10 seconds to 12.25 seconds", (10.0, 12.25)),
         ("between 1 and 2 s", (1.0, 2.0)),
         ("7.5 – 3.2", (7.5, 3.2)),
+        ("From 1:03 to 1:10.5", (63.0, 70.5)),
+        ("0:01:03 - 1:00:00", (63.0, 3600.0)),
         ("At 3.2 seconds.", None),
         ("", None),
     ],
@@ -85,3 +87,8 @@ def test_tracks_leave_out_what_is_no_point():
     (track,) = parse_tracks('<tracks coords="0 1 10 20;1 1 10;2 1 1001 4;x 1 2 3;3 1 4 5">cat</tracks>')
     np.testing.assert_array_equal(track.points[:, 0], [0, 3])
     assert parse_tracks("no tracks") == []
+
+
+def test_tracks_of_several_objects_per_time():
+    (track,) = parse_tracks('<tracks coords="0.5 0 10 20 1 30 40; 1 0 5">cats</tracks>')
+    np.testing.assert_array_equal(track.points, [[0.5, 0, 10, 20], [0.5, 1, 30, 40]])

@@ -13,7 +13,8 @@ import numpy as np
 _NUMBER = r"\d+(?:\.\d+)?"
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _SECONDS = re.compile(rf"(?<![\w.])({_NUMBER})\s*(?:seconds|second|secs|sec|s)\b", re.IGNORECASE)
-_INTERVAL = re.compile(rf"(?<![\w.])({_NUMBER})\s*(?:seconds|s)?\s*(?:-|–|—|to|and)\s*({_NUMBER})", re.IGNORECASE)
+_TIME = rf"(?:\d+:)*{_NUMBER}"
+_INTERVAL = re.compile(rf"(?<![\w.:])({_TIME})\s*(?:seconds|s)?\s*(?:-|–|—|to|and)\s*({_TIME})", re.IGNORECASE)
 _TRACKS = re.compile(r'<tracks\s+coords="([^"]*)"\s*>(.*?)</tracks>', re.DOTALL)
 _LETTER = re.compile(r"(?:answer|option|choice)\s*(?:is|:)?\s*\(?([A-Z])\b|^\W*([A-Z])\b", re.IGNORECASE)
 _STANDALONE = re.compile(r"\(([A-Z])\)|\b([A-Z])\b(?=[.):,]|\s*$)")
@@ -42,14 +43,22 @@ def parse_seconds(answer: str) -> list[float]:
 
 def parse_interval(answer: str) -> tuple[float, float] | None:
     """
-    The interval that an answer names, as in "The event happens in 3.2 - 7.5 seconds".
+    The interval that an answer names, as in "The event happens in 3.2 - 7.5 seconds" or "from 1:03 to 1:10".
 
     Returns:
         `tuple[float, float]` or `None`: start and end in seconds as the answer gives them, which may be in the wrong
         order (such an interval overlaps nothing); `None` where no two numbers are joined by "-", "to" or "and".
     """
     match = _INTERVAL.search(answer)
-    return None if match is None else (float(match[1]), float(match[2]))
+    return None if match is None else (_clock(match[1]), _clock(match[2]))
+
+
+def _clock(time: str) -> float:
+    """Seconds of `"63.5"`, `"1:03.5"` or `"0:01:03.5"`."""
+    seconds = 0.0
+    for part in time.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds
 
 
 def parse_number(answer: str) -> float | None:
@@ -96,21 +105,22 @@ class Track:
 
 def parse_tracks(answer: str) -> list[Track]:
     """
-    The tracks of an answer in the grammar `<tracks coords="t id x y;t id x y;…">label</tracks>`.
+    The tracks of an answer in the grammar `<tracks coords="t id x y;t id x y;…">label</tracks>`; a time may be
+    followed by several objects, `t id x y id x y`.
 
-    A point that is not four numbers, or lies outside 0 to 1000, is left out: a model that stops in the middle of one
-    keeps those before it.
+    What is not a time and whole triples of numbers, or lies outside 0 to 1000, is left out: a model that stops in the
+    middle of a point keeps those before it.
     """
     tracks = []
     for coords, label in _TRACKS.findall(answer):
         points = []
         for entry in coords.split(";"):
             try:
-                seconds, identity, x, y = map(float, entry.split())
+                seconds, *rest = map(float, entry.split())
             except ValueError:
                 continue
-            if 0 <= x <= 1000 and 0 <= y <= 1000:
-                points.append((seconds, identity, x, y))
+            triples = zip(rest[0::3], rest[1::3], rest[2::3])
+            points += [(seconds, *triple) for triple in triples if all(0 <= value <= 1000 for value in triple[1:])]
         tracks.append(Track(label.strip(), np.array(points, dtype=np.float64).reshape(-1, 4)))
     return tracks
 
