@@ -99,7 +99,6 @@ def test_tied_embeddings_of_the_decoder_count():
         ({"hidden_size": 100, "num_attention_heads": 16}, "num_attention_heads"),
         ({"hidden_size": 1024, "num_attention_heads": 64}, "4:6:6"),
         ({"layer_norm_type": "batch_norm"}, "layer_norm_type"),
-        ({"use_head": True}, "use_head"),
         ({"use_patch_position_encoding": True}, "use_patch_position_encoding"),
         ({"hidden_size": "large"}, "hidden_size"),
     ],

@@ -26,13 +26,16 @@ _MODULES = {
     "OV2VideoProcessor": "video_processing_ov2",
     "OV2VisionConfig": "configuration_ov2",
     "OV2VisionModel": "modeling_ov2_vision",
+    "OneVisionEncoderConfig": "configuration_ov2",
+    "OneVisionEncoderModel": "modeling_onevision_encoder",
     "push_adapter_to_hub": "model_card",
 }
 _SUBPACKAGES = ("codec", "evaluation", "training")
 
 if TYPE_CHECKING:
-    from .configuration_ov2 import OV2Config, OV2VisionConfig
+    from .configuration_ov2 import OneVisionEncoderConfig, OV2Config, OV2VisionConfig
     from .model_card import push_adapter_to_hub
+    from .modeling_onevision_encoder import OneVisionEncoderModel
     from .modeling_ov2 import OV2ForConditionalGeneration, OV2Model
     from .modeling_ov2_vision import OV2PreTrainedModel, OV2VisionModel
     from .processing_ov2 import OV2Processor
@@ -64,5 +67,7 @@ __all__ = [
     "OV2VideoProcessor",
     "OV2VisionConfig",
     "OV2VisionModel",
+    "OneVisionEncoderConfig",
+    "OneVisionEncoderModel",
     "push_adapter_to_hub",
 ]

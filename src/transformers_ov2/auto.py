@@ -16,13 +16,23 @@ from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 
 
-CONFIGS = {"llava_onevision2": "OV2Config", "onevision_encoder": "OV2VisionConfig"}
+CONFIGS = {
+    "llava_onevision2": "OV2Config",
+    "onevision_encoder": "OneVisionEncoderConfig",
+    # The vision tower has the model type of the stand-alone encoder and a config class of its own. A key that no file
+    # has: the encoder's config class hands a tower's file over.
+    "onevision_encoder tower": "OV2VisionConfig",
+}
 GENERATION = {"llava_onevision2": "OV2ForConditionalGeneration"}
 # Module → table in it → model type → class name (or class names by backend), as transformers writes them.
 TABLES = {
     "transformers.models.auto.configuration_auto": {"CONFIG_MAPPING": CONFIGS},
     "transformers.models.auto.modeling_auto": {
-        "MODEL_MAPPING": {"llava_onevision2": "OV2Model", "onevision_encoder": "OV2VisionModel"},
+        "MODEL_MAPPING": {
+            "llava_onevision2": "OV2Model",
+            "onevision_encoder": "OneVisionEncoderModel",
+            "onevision_encoder tower": "OV2VisionModel",
+        },
         "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING": GENERATION,
         "MODEL_FOR_MULTIMODAL_LM_MAPPING": GENERATION,
         # OV2 is no text-only model, but released repositories map `AutoModelForCausalLM` to remote code, which would
@@ -41,12 +51,14 @@ TABLES = {
     "transformers.models.auto.video_processing_auto": {
         "VIDEO_PROCESSOR_MAPPING": {
             "llava_onevision2": {"torchvision": "OV2VideoProcessor"},
+            "onevision_encoder": {"torchvision": "OV2VideoProcessor"},
             "llava_onevision2 alias": {"torchvision": "LlavaOnevision2VideoProcessor"},
         }
     },
     "transformers.models.auto.image_processing_auto": {
         "IMAGE_PROCESSOR_MAPPING": {
-            "llava_onevision2": {"torchvision": "Qwen2VLImageProcessor", "pil": "Qwen2VLImageProcessorPil"}
+            "llava_onevision2": {"torchvision": "Qwen2VLImageProcessor", "pil": "Qwen2VLImageProcessorPil"},
+            "onevision_encoder": {"torchvision": "CLIPImageProcessor", "pil": "CLIPImageProcessorPil"},
         }
     },
     "transformers.models.auto.tokenization_auto": {"TOKENIZER_MAPPING": {"llava_onevision2": "Qwen2Tokenizer"}},

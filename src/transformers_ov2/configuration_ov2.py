@@ -28,8 +28,8 @@ class OV2VisionConfig(PreTrainedConfig):
         Width of the merged tokens. [`OV2Config`] sets it to the hidden size of its text config when it is missing;
         a vision model used alone then keeps its own `hidden_size`.
     use_head (`bool`, *optional*, defaults to `False`):
-        Attention pooling head of the stand-alone encoder. The language model never reads it: only `False` is
-        supported.
+        Whether the encoder ends in a norm and has an attention pooling head. The merger then joins normed patches; the
+        pooled vector belongs to the stand-alone [`OneVisionEncoderModel`], the language model never reads it.
 
     Example:
 
@@ -110,11 +110,49 @@ class OV2VisionConfig(PreTrainedConfig):
             )
         if self.layer_norm_type not in ("layer_norm", "rms_norm"):
             raise ValueError(f"`layer_norm_type` must be 'layer_norm' or 'rms_norm', got {self.layer_norm_type!r}.")
-        if self.use_head:
-            raise ValueError(
-                "`use_head=True` is not supported: the pooling head belongs to the stand-alone encoder and the "
-                "language model never reads it. Set `use_head=False`."
-            )
+
+
+@auto_docstring(checkpoint="lmms-lab-encoder/onevision-encoder-large")
+@strict
+class OneVisionEncoderConfig(OV2VisionConfig):
+    r"""
+    spatial_merge_size (`int`, *optional*, defaults to 2):
+        Side of the blocks in which processors order the rows of packed patches. The encoder joins nothing.
+    image_size (`int`, *optional*, defaults to 448):
+        Side of the training images in pixels. Kept for the file; the forward pass takes any size.
+    temporal_patch_size (`int`, *optional*, defaults to 1):
+        Frames per patch. The architecture knows only 1.
+    frame_windows_size (`int`, *optional*, defaults to 4):
+        Belongs to the vision tower of a full model. The stand-alone encoder attends over whole samples.
+    layer_norm_type (`str`, *optional*, defaults to `"layer_norm"`):
+        Norm of the encoder: `"layer_norm"` or `"rms_norm"`. The pooling head always uses an RMS norm.
+    out_hidden_size (`int`, *optional*):
+        Belongs to the vision tower of a full model.
+    use_head (`bool`, *optional*, defaults to `True`):
+        Whether the encoder ends in a norm and has an attention pooling head.
+    rope_temporal_size (`int`, *optional*, defaults to 64):
+        Length of the original code's table of frame positions. Kept for the file; any number of frames works.
+
+    Example:
+
+    ```python
+    >>> from transformers_ov2 import OneVisionEncoderConfig, OneVisionEncoderModel
+
+    >>> configuration = OneVisionEncoderConfig(num_hidden_layers=2)
+    >>> model = OneVisionEncoderModel(configuration)
+    ```"""
+
+    base_config_key = ""
+
+    use_head: bool = True
+    rope_temporal_size: int | None = 64
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        # One model type names the stand-alone encoder and the vision tower; a tower saved alone says which it is.
+        if "OV2VisionModel" in (config_dict.get("architectures") or []):
+            return OV2VisionConfig.from_dict(config_dict, **kwargs)
+        return super().from_dict(config_dict, **kwargs)
 
 
 @auto_docstring(checkpoint="lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct")
@@ -177,4 +215,4 @@ class OV2Config(PreTrainedConfig):
             )
 
 
-__all__ = ["OV2Config", "OV2VisionConfig"]
+__all__ = ["OV2Config", "OV2VisionConfig", "OneVisionEncoderConfig"]

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import initialization as init
 from transformers.activations import ACT2FN
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import PrefixChange
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
@@ -52,6 +55,40 @@ def get_grid_positions(grid_thw: torch.Tensor, spatial_merge_size: int, num_patc
         ),
         dim=-1,
     )
+
+
+def check_packed_inputs(
+    config: OV2VisionConfig,
+    pixel_values: torch.Tensor,
+    grid: torch.Tensor,
+    patch_positions: torch.Tensor | None,
+):
+    """Raises a `ValueError` when packed patches, their positions and the `grid`, which lives on the CPU, disagree."""
+    if grid.ndim != 2 or grid.shape[1] != 3 or len(grid) == 0 or (grid < 1).any():
+        raise ValueError(
+            f"A grid must hold rows of positive (frames, patch rows, patch columns), got {grid.tolist()}."
+        )
+    if (grid[:, 1:] % config.spatial_merge_size).any():
+        raise ValueError(
+            f"Patch rows and columns of every grid must be multiples of the merge size {config.spatial_merge_size}, "
+            f"got {grid.tolist()}."
+        )
+    num_patches = int(grid.prod(-1).sum())
+    if pixel_values.shape[0] != num_patches:
+        raise ValueError(
+            f"Pixel values and grid do not match: {pixel_values.shape[0]} rows of pixel values, but the grid "
+            f"{grid.tolist()} describes {num_patches} patches."
+        )
+    if pixel_values.shape[1:] != (config.num_channels * config.patch_size**2,):
+        raise ValueError(
+            f"Rows of pixel values must hold {config.num_channels} x {config.patch_size} x {config.patch_size} "
+            f"numbers, got the shape {tuple(pixel_values.shape)}. Give the processor the `patch_size` of the model."
+        )
+    if patch_positions is not None and patch_positions.shape != (num_patches, 3):
+        raise ValueError(
+            f"Patch positions must have the shape ({num_patches}, 3), one row per patch of the grid, got "
+            f"{tuple(patch_positions.shape)}."
+        )
 
 
 @dataclass
@@ -128,13 +165,26 @@ class OV2VisionRotaryEmbedding(nn.Module):
         )
         return inv_freq, 1.0
 
+    def _apply(self, fn: Callable, recurse: bool = True) -> nn.Module:
+        # `model.to(torch.bfloat16)` rounds buffers too. Frame numbers reach thousands, where rounded frequencies turn
+        # by a wrong angle.
+        super()._apply(fn, recurse)
+        if self.inv_freq.dtype != torch.float32:
+            inv_freq, _ = self.compute_axial_rope_parameters(self.config, self.inv_freq.device)
+            self.inv_freq, self.original_inv_freq = inv_freq, inv_freq.clone()
+        return self
+
     @torch.no_grad()
     def forward(self, patch_positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        t, h, w = patch_positions.to(device=self.inv_freq.device, dtype=torch.float).unsqueeze(-1).unbind(1)
+        """
+        Cosines and sines, float32 `(..., num_patches, head_dim)`, of the (frame, row, column) in `patch_positions`,
+        int64 `(..., num_patches, 3)`.
+        """
+        t, h, w = patch_positions.to(device=self.inv_freq.device, dtype=torch.float).unsqueeze(-1).unbind(-2)
         eighth = self.inv_freq.shape[0] // 8
-        inv_freq_t, inv_freq_h, inv_freq_w = self.inv_freq.float().split((2 * eighth, 3 * eighth, 3 * eighth))
+        inv_freq_t, inv_freq_h, inv_freq_w = self.inv_freq.split((2 * eighth, 3 * eighth, 3 * eighth))
         freqs = torch.cat((t * inv_freq_t, h * inv_freq_h, w * inv_freq_w), dim=-1)
-        freqs = torch.cat((freqs, freqs), dim=-1)  # (num_patches, head_dim)
+        freqs = torch.cat((freqs, freqs), dim=-1)
         return freqs.cos(), freqs.sin()
 
 
@@ -208,13 +258,17 @@ class OV2VisionAttention(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        windows: OV2VisionWindows,
+        windows: OV2VisionWindows | None,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | tuple[torch.Tensor, ...] | None]:
-        num_patches = hidden_states.shape[0]
-        # (num_patches, 3 * hidden_size) -> 3 x (num_patches, num_heads, head_dim)
-        query, key, value = self.qkv(hidden_states).view(num_patches, 3, self.num_heads, self.head_dim).unbind(1)
+        """
+        Attends inside `windows` of packed `(num_patches, hidden_size)` states, or, without windows, inside each sample
+        of `(batch_size, num_patches, hidden_size)` states.
+        """
+        # (..., 3 * hidden_size) -> 3 x (..., num_heads, head_dim)
+        qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
+        query, key, value = qkv.unbind(-3)
         query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
@@ -227,7 +281,11 @@ class OV2VisionAttention(nn.Module):
             "dropout": self.attention_dropout if self.training else 0.0,
             "is_causal": False,
         }
-        if is_flash_attention_requested(self.config):
+        if windows is None:
+            states = (x.transpose(1, 2) for x in (query, key, value))
+            attn_output, attn_weights = attention_interface(self, *states, **kwargs)
+            attn_output = attn_output.flatten(2)
+        elif is_flash_attention_requested(self.config):
             query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
             attn_output, attn_weights = attention_interface(
                 self,
@@ -240,7 +298,7 @@ class OV2VisionAttention(nn.Module):
                 max_length_k=windows.max_seqlen,
                 **kwargs,
             )
-            attn_output = attn_output.reshape(num_patches, -1)
+            attn_output = attn_output.reshape(len(hidden_states), -1)
         else:
             attn_output, attn_weights = self._grouped_attention(
                 attention_interface, query, key, value, windows, **kwargs
@@ -300,7 +358,7 @@ class OV2VisionLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        windows: OV2VisionWindows,
+        windows: OV2VisionWindows | None,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
@@ -318,6 +376,24 @@ class OV2VisionEncoder(nn.Module):
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)
         return hidden_states
+
+
+class OV2VisionPoolingHead(nn.Module):
+    """Pools the patches of a sample into one vector: attention with a learned query, then an MLP."""
+
+    def __init__(self, config: OV2VisionConfig):
+        super().__init__()
+        self.probe = nn.Parameter(torch.empty(1, 1, config.hidden_size))
+        self.attention = nn.MultiheadAttention(config.hidden_size, config.num_attention_heads, batch_first=True)
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = OV2VisionMLP(config)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, num_patches, hidden_size)` to `(batch_size, hidden_size)`."""
+        probe = self.probe.expand(len(hidden_states), -1, -1)
+        pooled = self.attention(probe, hidden_states, hidden_states, need_weights=False)[0]
+        pooled = pooled + self.mlp(self.norm(pooled))
+        return pooled.squeeze(1)
 
 
 class OV2VisionMerger(nn.Module):
@@ -357,6 +433,12 @@ class OV2PreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, OV2VisionPoolingHead):
+            init.normal_(module.probe, std=self.config.initializer_range)
+
     def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs):
         # `push_to_hub` and `save_pretrained(push_to_hub=True)` end here, their files and general card written.
         write_model_card(
@@ -378,6 +460,8 @@ class OV2VisionModel(OV2PreTrainedModel):
     # The window shapes of a batch decide the graph, so a change of input recompiles.
     _can_compile_fullgraph = False
     _can_record_outputs = {"hidden_states": OV2VisionLayer, "attentions": OV2VisionAttention}
+    # Loading from a full model, which also holds these.
+    _keys_to_ignore_on_load_unexpected = [r"^model\.language_model\.", r"^lm_head\."]
 
     def __init__(self, config: OV2VisionConfig):
         super().__init__(config)
@@ -385,6 +469,10 @@ class OV2VisionModel(OV2PreTrainedModel):
         self.rotary_pos_emb = OV2VisionRotaryEmbedding(config)
         self.layernorm_pre = build_norm(config)
         self.encoder = OV2VisionEncoder(config)
+        if config.use_head:
+            self.layernorm_post = build_norm(config)
+            # Not read here; it keeps its place in the checkpoint.
+            self.head = OV2VisionPoolingHead(config)
         self.merger = OV2VisionMerger(config)
         self.post_init()
 
@@ -427,7 +515,12 @@ class OV2VisionModel(OV2PreTrainedModel):
         if window_sizes is None:
             window_sizes = torch.full((len(grid),), self.config.frame_windows_size)
         window_sizes = window_sizes.to("cpu", torch.long)
-        self._check_inputs(pixel_values, grid, patch_positions, window_sizes)
+        check_packed_inputs(self.config, pixel_values, grid, patch_positions)
+        if window_sizes.shape != (len(grid),) or (window_sizes < 1).any():
+            raise ValueError(
+                f"Window sizes must be {len(grid)} positive numbers of frames, one per row of the grid, got "
+                f"{window_sizes.tolist()}."
+            )
         if patch_positions is None:
             patch_positions = get_grid_positions(
                 grid_thw.to(pixel_values.device, torch.long), self.config.spatial_merge_size, len(pixel_values)
@@ -440,40 +533,14 @@ class OV2VisionModel(OV2PreTrainedModel):
             position_embeddings=self.rotary_pos_emb(patch_positions),
             **kwargs,
         )
+        if self.config.use_head:
+            hidden_states = self.layernorm_post(hidden_states)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=self.merger(hidden_states))
 
-    def _check_inputs(
-        self,
-        pixel_values: torch.Tensor,
-        grid: torch.Tensor,
-        patch_positions: torch.Tensor | None,
-        window_sizes: torch.Tensor,
-    ):
-        if grid.ndim != 2 or grid.shape[1] != 3 or len(grid) == 0 or (grid < 1).any():
-            raise ValueError(
-                f"A grid must hold rows of positive (frames, patch rows, patch columns), got {grid.tolist()}."
-            )
-        if (grid[:, 1:] % self.config.spatial_merge_size).any():
-            raise ValueError(
-                f"Patch rows and columns of every grid must be multiples of the merge size "
-                f"{self.config.spatial_merge_size}, got {grid.tolist()}."
-            )
-        num_patches = int(grid.prod(-1).sum())
-        if pixel_values.shape[0] != num_patches:
-            raise ValueError(
-                f"Pixel values and grid do not match: {pixel_values.shape[0]} rows of pixel values, but the grid "
-                f"{grid.tolist()} describes {num_patches} patches."
-            )
-        if patch_positions is not None and patch_positions.shape != (num_patches, 3):
-            raise ValueError(
-                f"Patch positions must have the shape ({num_patches}, 3), one row per patch of the grid, got "
-                f"{tuple(patch_positions.shape)}."
-            )
-        if window_sizes.shape != (len(grid),) or (window_sizes < 1).any():
-            raise ValueError(
-                f"Window sizes must be {len(grid)} positive numbers of frames, one per row of the grid, got "
-                f"{window_sizes.tolist()}."
-            )
 
+# `OV2VisionModel.from_pretrained` of a full model, whose vision tower has this prefix.
+register_checkpoint_conversion_mapping(
+    "OV2VisionModel", [PrefixChange(prefix_to_remove="model.visual")], overwrite=True
+)
 
 __all__ = ["OV2PreTrainedModel", "OV2VisionModel"]
