@@ -7,6 +7,7 @@ between the video and what the model was last shown at each place, which takes t
 change on top of state) literally.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -14,12 +15,18 @@ import numpy as np
 
 # LLM tokens that every distinct source frame costs in the prompt: `<12.3 seconds>` and the two vision markers.
 TIMESTAMP_TOKENS = 10
-# Rounds in which `select_state` shares out the cost of timestamps anew.
-REFINEMENTS = 3
-# The price of a token is searched for so many steps, or until no more than this share of the budget is left over; the
-# rest goes to single blocks.
-SEARCH_STEPS = 20
-UNSPENT = 0.01
+# Share of the budget that `select_state` may leave over in each of its rounds; what is left in the end goes to single
+# blocks. The first round only tells which frames are worth a timestamp.
+UNSPENT = (0.1, 0.05, 0.01)
+# The price of a token is searched for so many steps at most.
+SEARCH_STEPS = 12
+# Entries (float32) of the table of costs at most: of more frames, those that change most can be shown.
+TABLE_ENTRIES = 2**24
+# Positions that the table is filled for at once: intermediate results stay in the cache.
+BAND_POSITIONS = 64
+# Largest matrix product, in multiplications, that OpenBLAS computes in the caller's thread. Threads of its own would
+# wait, at full load, for a core that a decoder has.
+BAND_PRODUCTS = 2**18
 
 
 def _positions(mask: np.ndarray) -> np.ndarray:
@@ -34,6 +41,16 @@ def _allowed_frames(num_frames: int, anchor: int | None, bad) -> np.ndarray:
     if anchor is not None:
         allowed[anchor] = False
     return allowed
+
+
+def _strongest_frames(values: np.ndarray, count: int) -> np.ndarray:
+    """The `count` frames of `[n, positions]` to keep: half for all of their blocks together (a cut to another scene),
+    the others for their strongest one (a small event)."""
+    strength = values.max(axis=1)
+    strength[np.argsort(-values.sum(axis=1), kind="stable")[: (count + 1) // 2]] = np.inf
+    kept = np.zeros(len(values), dtype=bool)
+    kept[np.argsort(-strength, kind="stable")[:count]] = True
+    return kept
 
 
 def select_evidence(
@@ -72,13 +89,10 @@ def select_evidence(
     adjusted = flat / np.sqrt(1.0 + crowding_penalty * rank)
     budget = min(budget, int(allowed.sum()) * rows * cols)
     if budget and max_frames is not None and allowed.sum() > max_frames:
-        # By what they have over the weakest block that would be taken: half of the frames for all of their blocks
-        # together (a cut to another scene), the others for their strongest one (a small event).
+        # By what they have over the weakest block that would be taken.
         weakest = np.partition(adjusted[allowed], -budget, axis=None)[-budget]
         excess = np.where(allowed[:, None], np.maximum(adjusted - weakest, 0.0), -1.0)
-        value = excess.max(axis=1)
-        value[np.argsort(-excess.sum(axis=1), kind="stable")[: (max_frames + 1) // 2]] = np.inf
-        allowed[np.argsort(-value, kind="stable")[max_frames:]] = False
+        allowed = _strongest_frames(excess, max_frames)
         budget = min(budget, max_frames * rows * cols)
     adjusted[~allowed] = -np.inf
     taken = np.zeros(adjusted.size, dtype=bool)
@@ -86,26 +100,42 @@ def select_evidence(
     return _positions(taken.reshape(n, rows, cols))
 
 
-def _hold_costs(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Cost of holding what one frame showed, for every pair of frames and every position.
+def _hold_costs(states: np.ndarray, weights: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Cost of holding what one candidate showed until another one, for every pair of them and every position.
 
     Args:
-        features (`np.ndarray` of shape `(positions, num_frames, feature_dim)`, float32): state of each position.
+        states (`np.ndarray` of shape `(positions, num_frames, feature_dim)`, float32): what each position shows.
         weights (`np.ndarray` of shape `(positions, num_frames)`, float32): weight of an error at each frame.
+        candidates (`np.ndarray` of shape `(num_candidates,)`, int64): ascending frames, frame 0 among them.
 
     Returns:
-        `np.ndarray` of shape `(num_frames + 1, num_frames, positions)`, float32: `[j, i]` is the weighted squared
-        error of showing frame i over the frames [i, j), for i ≤ j.
+        `np.ndarray` of shape `(num_candidates + 1, positions, num_candidates)`, float32: `[j, p, i]` is the weighted
+        squared error of showing candidate i until candidate j comes (until the end for the last j), for i ≤ j.
     """
-    positions, n, _ = features.shape
-    power = np.einsum("pnf,pnf->pn", features, features)
-    error = power[:, :, None] + power[:, None, :]
-    error -= 2.0 * (features @ features.transpose(0, 2, 1))
-    np.maximum(error, 0.0, out=error)
-    error *= weights[:, None, :]
-    error *= np.triu(np.ones((n, n), dtype=np.float32))  # frames before i do not count
-    costs = np.zeros((n + 1, n, positions), dtype=np.float32)
-    np.cumsum(error.transpose(2, 1, 0), axis=0, out=costs[1:])
+    positions, n, _ = states.shape
+    count = len(candidates)
+    # One matrix product gives all weighted squared differences: w |x - y|² = w (x·x - 2 x·y + y·y).
+    power = np.einsum("pnf,pnf->pn", states, states)[:, :, None]
+    one = np.ones_like(power)
+    left = np.concatenate([states, power, one], axis=2) * weights[:, :, None]
+    right = np.concatenate([-2 * states, one, power], axis=2)[:, candidates].transpose(0, 2, 1).copy()
+    costs = np.zeros((count + 1, positions, count), dtype=np.float32)
+    ends = np.append(candidates[1:], n)
+    step = max(1, BAND_PRODUCTS // (count * right.shape[1]))
+    for start in range(0, positions, BAND_POSITIONS):
+        band = slice(start, start + BAND_POSITIONS)
+        total = np.zeros((len(left[band]), count), dtype=np.float32)
+        for first in range(0, n, step):
+            last = min(first + step, n)
+            known = int(np.searchsorted(candidates, last))
+            error = left[band, first:last] @ right[band, :, :known]
+            np.maximum(error, 0.0, out=error)
+            error *= candidates[:known] <= np.arange(first, last)[:, None]  # frames before a candidate do not count
+            error[:, 0] += total[:, :known]
+            np.cumsum(error, axis=1, out=error)
+            total[:, :known] = error[:, -1]
+            at = np.flatnonzero((ends > first) & (ends <= last))
+            costs[at + 1, band, :known] = error[:, ends[at] - first - 1].transpose(1, 0, 2)
     return costs
 
 
@@ -113,98 +143,102 @@ def _cheapest_refreshes(costs: np.ndarray, price: np.ndarray) -> np.ndarray:
     """Refresh times that minimise error plus price, exactly and for every position alone (dynamic programming).
 
     Args:
-        costs (`np.ndarray` of shape `(num_frames + 1, num_frames, positions)`): of `_hold_costs`, for the anchor and
-            the frames that may follow it.
-        price (`np.ndarray` of shape `(num_frames,)`, float32): what a refresh at each frame costs.
+        costs (`np.ndarray` of shape `(num_candidates + 1, positions, num_candidates)`): of `_hold_costs`.
+        price (`np.ndarray` of shape `(num_candidates,)`, float32): what a refresh at each candidate costs.
 
     Returns:
-        `np.ndarray` of shape `(num_frames, positions)`, bool: where a refresh happens. Every position shows frame 0
-        first.
+        `np.ndarray` of shape `(positions, num_candidates)`, bool: where a refresh happens. Every position shows
+        candidate 0 first.
     """
-    n, positions = costs.shape[1:]
-    best = np.zeros((n, positions), dtype=np.float32)  # least cost up to a refresh at this frame
-    previous = np.zeros((n + 1, positions), dtype=np.int64)
-    column = np.arange(positions)
-    for frame in range(1, n):
-        total = best[:frame] + costs[frame, :frame]
-        previous[frame] = total.argmin(axis=0)
-        best[frame] = total[previous[frame], column] + price[frame]
-    previous[n] = (best + costs[n]).argmin(axis=0)
-    refresh = np.zeros((n, positions), dtype=bool)
-    last = previous[n]
+    positions, count = costs.shape[1:]
+    best = np.zeros((positions, count), dtype=np.float32)  # least cost up to a refresh at this candidate
+    previous = np.zeros((count + 1, positions), dtype=np.intp)
+    row = np.arange(positions)
+    for at in range(1, count + 1):
+        total = best[:, :at] + costs[at, :, :at]
+        previous[at] = total.argmin(axis=1)
+        if at < count:
+            best[:, at] = total[row, previous[at]] + price[at]
+    refresh = np.zeros((positions, count), dtype=bool)
+    last = previous[count]
     while last.any():
-        refresh[last, column] = True
-        last = previous[last, column]
-    refresh[0] = False
+        refresh[row, last] = True
+        last = previous[last, row]
+    refresh[:, 0] = False
     return refresh
 
 
 def _spend(
-    costs: np.ndarray, share: np.ndarray, anchor: int, budget: int, low: float, high: float
+    costs: np.ndarray, share: np.ndarray, budget: int, price: float, unspent: float
 ) -> tuple[float, np.ndarray]:
-    """Searches the price of a token, from `low` to `high` at first, at which the refreshes all but spend the budget.
+    """Finds a price of a token at which the refreshes all but spend the budget.
 
     Args:
-        share (`np.ndarray` of shape `(num_frames,)`): tokens that a refresh at each frame costs, `inf` where none may
-            happen.
+        share (`np.ndarray` of shape `(num_candidates,)`, float32): tokens that a refresh at each candidate costs.
+        price (`float`): where the search begins.
+        unspent (`float`): the share of the budget that may be left over; what single steps of the price cannot spend
+            is left over as well.
 
     Returns:
-        The price and the refreshes, bool of shape `(num_frames, positions)`, at most `budget` of them.
+        The price and the refreshes, bool of shape `(positions, num_candidates)`, at most `budget` of them.
     """
-    frames = np.concatenate([[anchor], np.flatnonzero(np.isfinite(share))])
-    share = share[frames].astype(np.float32)
-    table = costs[np.append(frames, len(costs) - 1)[:, None], frames]
+    x = math.log(price)
+    low = high = None  # (log of the price, log of what is spent over the budget) on both sides of it
     best = None
-    for _ in range(SEARCH_STEPS):
-        price = math.sqrt(low * high)
-        found = _cheapest_refreshes(table, np.float32(price) * share)
-        spent = int(found.sum())
-        if spent > budget:
-            low = price
+    for step in itertools.count():
+        found = _cheapest_refreshes(costs, np.float32(math.exp(x)) * share)
+        excess = math.log((int(found.sum()) + 0.5) / (budget + 0.5))
+        if excess > 0:
+            low = (x, excess)
         else:
-            high, best = price, found
-            if spent >= (1 - UNSPENT) * budget:
+            high, best, best_x = (x, excess), found, x
+            if excess >= math.log(1 - unspent):
                 break
-    while best is None:
-        found = _cheapest_refreshes(table, np.float32(high) * share)
-        if found.sum() <= budget:
-            best = found
+        if best is not None and step >= SEARCH_STEPS:
+            break
+        if low is None or high is None:
+            # What is spent falls about as fast as the price rises.
+            x += math.copysign(max(1.0, min(abs(excess), 4.0)), excess)
         else:
-            high *= 2
-    refresh = np.zeros(costs.shape[1:], dtype=bool)
-    refresh[frames] = best
-    return high, refresh
+            width = high[0] - low[0]
+            if width < 1e-3:
+                break
+            # Between the line through both ends and the middle, so that neither end stays for long.
+            line = low[0] + width * low[1] / (low[1] - high[1])
+            middle = low[0] + width / 2
+            x = line if step % 3 else middle
+            x = min(max(x, low[0] + 0.05 * width), high[0] - 0.05 * width)
+    return math.exp(best_x), best
 
 
-def _gains(costs: np.ndarray, refresh: np.ndarray, anchor: int) -> np.ndarray:
+def _gains(costs: np.ndarray, refresh: np.ndarray) -> np.ndarray:
     """Error that each refresh removes, or would remove if it were added, all others staying.
 
     Returns:
-        `np.ndarray` of shape `(num_frames, positions)`, float32.
+        `np.ndarray` of shape `(positions, num_candidates)`, float32.
     """
-    n, positions = refresh.shape
-    index, column = np.arange(n)[:, None], np.arange(positions)[None]
-    # The frame shown just before each one, and the refresh that ends what is shown from it on.
-    shown = np.where(refresh, index, anchor)
-    shown[: anchor + 1] = anchor
-    start = np.maximum.accumulate(shown, axis=0)
-    start = np.concatenate([start[:1], start[:-1]])
-    end = np.minimum.accumulate(np.where(refresh, index, n)[::-1], axis=0)[::-1]
-    end = np.concatenate([end[1:], np.full((1, positions), n)])
-    return costs[end, start, column] - costs[index, start, column] - costs[end, index, column]
+    positions, count = refresh.shape
+    row, index = np.arange(positions)[:, None], np.arange(count)[None]
+    # The candidate shown just before each one, and the refresh that ends what is shown from it on.
+    start = np.maximum.accumulate(np.where(refresh, index, 0), axis=1)
+    start = np.concatenate([start[:, :1], start[:, :-1]], axis=1)
+    end = np.minimum.accumulate(np.where(refresh, index, count)[:, ::-1], axis=1)[:, ::-1]
+    end = np.concatenate([end[:, 1:], np.full((positions, 1), count)], axis=1)
+    return costs[end, row, start] - costs[index, row, start] - costs[end, row, index]
 
 
-def _fill(costs: np.ndarray, refresh: np.ndarray, allowed: np.ndarray, anchor: int, budget: int) -> None:
+def _fill(costs: np.ndarray, refresh: np.ndarray, budget: int) -> None:
     """Adds refreshes to `refresh` in place, the one that removes most error first, until there are `budget`."""
-    column = np.arange(refresh.shape[1])
+    row = np.arange(len(refresh))
     while (missing := budget - int(refresh.sum())) > 0:
-        gain = np.where(allowed[:, None] & ~refresh, _gains(costs, refresh, anchor), -np.inf)
+        gain = np.where(refresh, -np.inf, _gains(costs, refresh))
+        gain[:, 0] = -np.inf
         # A second refresh of one position changes the gain of the first: one for each position and round.
-        best = gain.argmax(axis=0)
-        value = gain[best, column]
+        best = gain.argmax(axis=1)
+        value = gain[row, best]
         order = np.argsort(-value, kind="stable")[:missing]
         order = order[np.isfinite(value[order])]
-        refresh[best[order], order] = True
+        refresh[order, best[order]] = True
 
 
 def select_state(
@@ -238,9 +272,10 @@ def select_state(
         `np.ndarray` of shape `(k, 3)`, int64: (frame, block row, block column), sorted in that order.
     """
     n, rows, cols, dim = features.shape
+    positions = rows * cols
     allowed = _allowed_frames(n, anchor, bad)
     allowed[:anchor] = False
-    budget = min(budget, int(allowed.sum()) * rows * cols)
+    budget = min(budget, int(allowed.sum()) * positions)
     if budget <= 0:
         return np.zeros((0, 3), dtype=np.int64)
     weight = np.ones((n, rows, cols), dtype=np.float32)
@@ -248,33 +283,46 @@ def select_state(
         weight = weight * np.asarray(weights, dtype=np.float32)
     if bad is not None:
         weight[np.asarray(bad, dtype=bool)] = 0.0  # nothing may show them, so they say nothing about any choice
-    states = features.reshape(n, rows * cols, dim).transpose(1, 0, 2).astype(np.float32)
-    states = states - states.mean(axis=1, keepdims=True)  # errors are differences: keeps float32 exact enough
-    costs = _hold_costs(states, np.ascontiguousarray(weight.reshape(n, -1).T))
+    weight = weight.reshape(n, positions)
+    states = features.reshape(n, positions, dim).astype(np.float32)
+    states -= states.mean(axis=0)  # errors are differences: keeps float32 exact enough
 
-    usual = budget / max(1, int(allowed.sum()) // 2)
-    share = np.where(allowed, 1.0 + text_tokens / usual, np.inf)  # tokens of a block and its part of the timestamp
-    high = float(costs[n, anchor].max()) + 1e-6
-    low = 1e-9 * high
-    for _ in range(REFINEMENTS):
-        price, refresh = _spend(costs, share, anchor, budget, low, high)
-        low, high = 0.5 * price, 2.0 * price
-        taken = refresh.sum(axis=1)
+    most = max(budget // positions + 1, math.isqrt(TABLE_ENTRIES // positions) - 1)
+    if allowed.sum() > most:
+        change = np.zeros((n, positions), dtype=np.float32)
+        change[1:] = ((states[1:] - states[:-1]) ** 2).sum(axis=2) * weight[1:]
+        allowed &= _strongest_frames(np.where(allowed[:, None], change, -1.0), most)
+    frames = np.concatenate([[anchor], np.flatnonzero(allowed)])
+    states, weight = states[anchor:].transpose(1, 0, 2).copy(), weight[anchor:].T
+    costs = _hold_costs(states, weight, frames - anchor)
+
+    limit = len(frames) - 1 if max_frames is None else min(max_frames, len(frames) - 1)
+    # A refresh costs the token of its block and a part of its frame's timestamp.
+    usual = budget / max(1, (len(frames) - 1) // 2)
+    share = np.full(len(frames), 1 + text_tokens / usual, dtype=np.float32)
+    price = float(costs[-1, :, 0].sum()) / budget + 1e-6
+    for unspent in UNSPENT:
+        price, refresh = _spend(costs, share, budget, price, unspent)
+        taken = refresh.sum(axis=0)
         opened = taken > 0
-        if max_frames is not None and opened.sum() > max_frames:
-            gain = np.where(refresh, _gains(costs, refresh, anchor), 0.0).sum(axis=1)
-            opened[np.argsort(-gain, kind="stable")[max_frames:]] = False
-        if not opened.any():
-            break
-        share = np.where(opened, 1.0 + text_tokens / np.maximum(taken, 1), np.inf)
-    # The frames that stayed open take what is left of the budget, or all frames where they do not hold it.
-    refresh[~opened] = False
-    if opened.sum() * rows * cols < budget:
-        most = allowed.sum() if max_frames is None else max_frames
-        opened |= allowed & (np.cumsum(allowed & ~opened) <= most - opened.sum())
-        budget = min(budget, int(opened.sum()) * rows * cols)
-    _fill(costs, refresh, opened, anchor, budget)
-    return _positions(refresh.reshape(n, rows, cols))
+        if opened.sum() > limit:
+            gain = np.where(refresh, _gains(costs, refresh), 0.0).sum(axis=0)
+            opened[np.argsort(-gain, kind="stable")[limit:]] = False
+        # Frames that hardly any block asks for are given up, and those that stay share their timestamps anew.
+        opened[0] = True
+        costs, refresh = costs[np.append(opened, True)][:, :, opened], refresh[:, opened]
+        frames, share = frames[opened], (1 + text_tokens / np.maximum(taken[opened], 1)).astype(np.float32)
+    if (len(frames) - 1) * positions < budget:  # too few to hold it
+        closed = np.setdiff1d(np.flatnonzero(allowed), frames)[: limit + 1 - len(frames)]
+        frames = np.concatenate([frames, closed])
+        refresh = np.pad(refresh, ((0, 0), (0, len(closed))))[:, np.argsort(frames)]
+        frames = np.sort(frames)
+        costs = _hold_costs(states, weight, frames - anchor)
+        budget = min(budget, (len(frames) - 1) * positions)
+    _fill(costs, refresh, budget)
+    chosen = np.zeros((n, positions), dtype=bool)
+    chosen[frames] = refresh.T
+    return _positions(chosen.reshape(n, rows, cols))
 
 
 def error_weights(surprise: np.ndarray) -> np.ndarray:
