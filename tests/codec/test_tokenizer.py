@@ -154,6 +154,18 @@ class TestBadFrames:
         assert_well_formed(stream, 20)
 
     @pytest.mark.parametrize("selection", SELECTIONS)
+    @pytest.mark.parametrize("good", [0, 6])
+    def test_obey_the_limits_too(self, selection, good):
+        frames = np.random.default_rng(0).integers(0, 14, (100, 56, 84, 3), np.uint8)  # night, and sensor noise
+        frames[50 : 50 + good] = moving_frames(good, 56, 84)
+        stream = tokenize_video(frames, selection=selection, source_frames_per_canvas=2, target_canvas=16)
+        assert len(stream.canvases) == 16
+        assert all(len(np.unique(blocks[:, 0])) <= 4 * 2 for blocks in blocks_of(stream))
+        stream = tokenize_video(frames, selection=selection, max_tokens=500)
+        assert TestTokenLimit.spent(stream, timestamp_text_tokens) <= 500
+        assert_well_formed(stream, 100)
+
+    @pytest.mark.parametrize("selection", SELECTIONS)
     def test_static_clip(self, selection):
         frames = np.repeat(moving_frames(1), 60, axis=0)
         stream = tokenize_video(clip_bytes(frames), target_canvas=8, selection=selection)

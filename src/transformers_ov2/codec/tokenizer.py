@@ -297,7 +297,8 @@ def select(
             **limits,
         )
     if missing := budget - len(selected):
-        rest = select_evidence(scores, missing, crowding_penalty=0.0, anchor=anchor, bad=~bad)
+        limits |= {"bad": ~bad, "max_frames": group.max_timestamps - 1 - len(np.unique(selected[:, 0]))}
+        rest = select_evidence(scores, missing, crowding_penalty=0.0, **limits)
         selected = np.concatenate([selected, rest])
     return order_blocks(anchor, selected, grid)
 
