@@ -3,6 +3,7 @@
 import functools
 import http.server
 import io
+import json
 import os
 import subprocess
 import tempfile
@@ -141,15 +142,6 @@ def test_encoded_inputs_agree(processor, clip, kind):
         "nested": lambda: [[str(clip)]],
     }[kind]()
     assert_same(processor(video, num_frames=5), expected)
-
-
-def test_http_url(processor, clip):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=clip.parent)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        features = processor(f"http://127.0.0.1:{server.server_address[1]}/{clip.name}", num_frames=5)
-        server.shutdown()
-    assert_same(features, processor(clip, num_frames=5))
 
 
 @pytest.mark.parametrize(
@@ -339,6 +331,48 @@ def test_rotation_is_honoured(processor, clip, frames, tmp_path):
     features = processor(path, num_frames=3)
     assert features["video_grid_thw"].tolist() == [[3, 6, 4]]
     np.testing.assert_array_equal(unpatchify(features), np.rot90(frames[[0, 14, 29]], -1, axes=(1, 2)))
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A folder and the URL under which a server of this machine shows it."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_urls_are_fetched_within_the_options(processor, clip, frames, web):
+    folder, url = web
+    (folder / "clip.mp4").write_bytes(clip.read_bytes())
+    Image.fromarray(frames[0]).save(folder / "frame.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    here = {"allow_private_network": True}
+    for video, local in ((f"{url}/clip.mp4", str(clip)), ([f"{url}/frame.png"] * 2, [str(folder / "frame.png")] * 2)):
+        expected = processor([local])["pixel_values_videos"]
+        torch.testing.assert_close(processor([video], **here)["pixel_values_videos"], expected)
+        for options, message in (
+            ({}, "not public"),
+            ({**here, "allow_network": False}, "network access is off"),
+            ({**here, "max_download_bytes": 10}, "`max_download_bytes`"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                processor([video], **options)
+    with pytest.raises(ValueError, match="broken.png: cannot be read as an image"):
+        processor([[f"{url}/broken.png"]], **here)
+
+
+def test_options_of_the_machine_are_not_those_of_a_checkpoint(tmp_path):
+    OV2VideoProcessor(allow_network=False).save_pretrained(tmp_path)
+    file = tmp_path / "video_preprocessor_config.json"
+    stored = json.loads(next(tmp_path.iterdir()).read_text())
+    assert not [name for name in stored if "network" in name or "download" in name]
+    file.write_text(json.dumps({**stored, "allow_private_network": True, "max_download_bytes": 1}))
+    loaded = OV2VideoProcessor.from_pretrained(tmp_path)
+    assert (loaded.allow_network, loaded.allow_private_network, loaded.max_download_bytes) == (True, False, 2**32)
+    assert not OV2VideoProcessor.from_pretrained(tmp_path, allow_network=False).allow_network
 
 
 def test_only_needed_parts_of_a_file_are_decoded(processor, tmp_path):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What counts as a video, how videos may be nested, and what is known of them."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
@@ -10,9 +11,11 @@ from urllib.request import url2pathname
 import numpy as np
 import PIL.Image
 import torch
+from transformers.image_utils import load_image
 from transformers.video_utils import VideoMetadata
 
-from .codec import CodecStream
+from .codec import CodecStream, VideoError
+from .codec.reading.network import NetworkLimits, fetch
 
 
 # Suffixes that tell a list of frame files from a list of videos.
@@ -106,6 +109,20 @@ def local_path(item) -> Path | None:
     if isinstance(item, str) and (url := urlparse(item)).scheme == "file":
         return Path(url2pathname(url.path))
     return None
+
+
+def load_frame_file(image: str | Path, limits: NetworkLimits) -> PIL.Image.Image:
+    """A frame that was given as a path, a `file://` URL or an http(s) URL, which is fetched within the limits."""
+    if isinstance(image, str) and urlparse(image).scheme in ("http", "https"):
+        with fetch(image, image, limits) as download:
+            content = io.BytesIO()
+            while chunk := download.read(2**18):
+                content.write(chunk)
+        try:
+            return load_image(PIL.Image.open(content))
+        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+            raise VideoError(f"{image}: cannot be read as an image ({error}).") from error
+    return load_image(str(local_path(image) or image))
 
 
 def flatten_metadata(metadata, num_videos: int) -> list[VideoMetadata | None]:

@@ -21,7 +21,6 @@ from transformers.image_utils import (
     PILImageResampling,
     SizeDict,
     infer_channel_dimension_format,
-    load_image,
     validate_kwargs,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
@@ -35,10 +34,18 @@ from .codec.deciding.budget import timestamp_text_tokens
 from .codec.packing.assets import read_assets
 from .codec.packing.canvas import canvas_size
 from .codec.reading.decoding import decode_frames
+from .codec.reading.network import NetworkLimits
 from .codec.reading.packets import PacketTable, read_packets
 from .codec.reading.source import VideoError, VideoSource, open_source
 from .codec.tokenizer import tokenize_video
-from .video_inputs import OV2VideoMetadata, flatten_metadata, flatten_videos, is_path_list, local_path
+from .video_inputs import (
+    OV2VideoMetadata,
+    flatten_metadata,
+    flatten_videos,
+    is_path_list,
+    load_frame_file,
+    local_path,
+)
 
 
 logger = logging.get_logger(__name__)
@@ -59,6 +66,10 @@ SHARED_IMAGE_OPTIONS = (
     "rescale_factor",
     "temporal_patch_size",
 )
+
+
+# What this machine may do for a video: neither saved with a checkpoint nor taken from one.
+READING_OPTIONS = ("allow_network", "allow_private_network", "download_seconds", "max_download_bytes")
 
 
 class OV2VideoProcessorKwargs(VideosKwargs, total=False):
@@ -85,6 +96,15 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     max_tokens (`int`, *optional*):
         Most language model tokens that one video may take, timestamps included; it is never exceeded. Codec videos
         get fewer canvases. Frames get fewer: down to 8, or to `num_frames`, before they also get smaller.
+    allow_network (`bool`, *optional*, defaults to `True`):
+        Fetch http(s) URLs that were passed as a video or as its frames. Nothing else is ever fetched. Like the next
+        three, an option of the machine: it is neither saved with a checkpoint nor taken from one.
+    allow_private_network (`bool`, *optional*, defaults to `False`):
+        Also from addresses that are not public (loopback, private, link-local, reserved), at once or by a redirect.
+    download_seconds (`float`, *optional*, defaults to 600):
+        Most seconds that a download may take in all.
+    max_download_bytes (`int`, *optional*, defaults to 4 GiB):
+        Most bytes of a download.
     codec (`dict`, *optional*):
         Options of [`~transformers_ov2.codec.CodecStreamConfig`] (`video_backend="codec"`). Options given in a call
         are laid over those of the video processor.
@@ -100,6 +120,10 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     video_backend: str
     frame_window_size: int
     max_tokens: int | None
+    allow_network: bool
+    allow_private_network: bool
+    download_seconds: float | int
+    max_download_bytes: int
     codec: dict | None
 
 
@@ -142,6 +166,10 @@ class OV2VideoProcessor(BaseVideoProcessor):
     video_backend = "codec"
     frame_window_size = 1
     max_tokens = None
+    allow_network = True
+    allow_private_network = False
+    download_seconds = NetworkLimits.download_seconds
+    max_download_bytes = NetworkLimits.max_download_bytes
     codec = None
     valid_kwargs = OV2VideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "video_grid_thw", "video_patch_positions", "video_window_sizes"]
@@ -231,7 +259,20 @@ class OV2VideoProcessor(BaseVideoProcessor):
             )
             if image_file is not None and (codec := safe_load_json_file(image_file).get("codec")) is not None:
                 options["codec"] = codec
-        return {name: value for name, value in options.items() if name != "auto_map"}, unused_kwargs
+        return {n: value for n, value in options.items() if n not in ("auto_map", *READING_OPTIONS)}, unused_kwargs
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().to_dict().items() if name not in READING_OPTIONS}
+
+    def open_video(self, video, **options) -> VideoSource:
+        """
+        [`~transformers_ov2.codec.reading.source.open_source`] within what this video processor allows.
+
+        Args:
+            video: an encoded video, or decoded frames.
+            options: any of `READING_OPTIONS` that differ.
+        """
+        return open_source(video, **{name: options.get(name, getattr(self, name)) for name in READING_OPTIONS})
 
     @auto_docstring
     def preprocess(
@@ -329,7 +370,8 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 raise ValueError(
                     "Sampling frames from a list of images is not supported! Set `do_sample_frames=False`."
                 )
-            video = [load_image(str(local_path(image) or image)) for image in video]
+            limits = NetworkLimits(**{name: options[name] for name in READING_OPTIONS})
+            video = [load_frame_file(image, limits) for image in video]
         if isinstance(video, (list, tuple, np.ndarray, torch.Tensor, PIL.Image.Image)):
             frames = self._frames_tensor(video, options)
             metadata = self._frames_metadata(frames, metadata, options)
@@ -337,7 +379,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 return self._codec_clip(self._tokenize_frames(frames, metadata, options), options)
             return self._decoded_clip(frames, metadata, options)
 
-        source = open_source(video, allow_network=True)
+        source = self.open_video(video, **{name: options[name] for name in READING_OPTIONS})
         if options["video_backend"] == "codec":
             stream = tokenize_video(source, options["codec"], timestamp_tokens=options["timestamp_tokens"])
             return self._codec_clip(stream, options)

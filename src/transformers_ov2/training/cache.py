@@ -68,7 +68,7 @@ class CodecStreamCache:
             VideoError: the video cannot be read.
             OSError: the entry cannot be written.
         """
-        source = video if isinstance(video, VideoSource) else open_source(video, allow_network=True)
+        source = video if isinstance(video, VideoSource) else open_source(video)
         path = self.path(source.fingerprint(), config, timestamp_tokens)
         if path.exists():
             try:

@@ -17,7 +17,6 @@ from trl.chat_template_utils import has_generation_markers
 from trl.data_utils import prepare_multimodal_messages
 
 from ..codec import CodecStream, tokenize_video
-from ..codec.reading.source import open_source
 from .cache import CodecStreamCache
 from .data import read_canvases
 
@@ -197,10 +196,10 @@ class OV2DataCollator:
         if backend == "codec" and encoded:
             config = video_processor._resolve_options(options)["codec"]
             timestamp_tokens = self.processor._timestamp_tokens(options)
+            source = video_processor.open_video(video)
             if self.cache is not None:
-                video = self.cache.get(video, config, timestamp_tokens)
+                video = self.cache.get(source, config, timestamp_tokens)
             else:
-                source = open_source(video, allow_network=True)
                 video = tokenize_video(source, config, timestamp_tokens=timestamp_tokens)
         return {"type": "video", "video": video}, options
 

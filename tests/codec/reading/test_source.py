@@ -4,12 +4,10 @@
 
 import dataclasses
 import gc
-import http.server
 import io
 import os
 import struct
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -326,50 +324,6 @@ def test_playlists_are_refused_whatever_their_name(name, suffix, clip, tmp_path)
 def test_other_protocols_are_refused(url, clip):
     with pytest.raises(VideoError):
         open_source(url.format(clip=clip))
-
-
-@contextmanager
-def serve(folder: Path, redirect: str | None = None):
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(folder))
-
-        def do_GET(self):
-            if redirect and self.path == "/redirect":
-                self.send_response(302)
-                self.send_header("Location", redirect)
-                self.end_headers()
-            else:
-                super().do_GET()
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_http_only_when_allowed(clip, monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serve(clip.parent, redirect="file:///etc/passwd") as url:
-        address = f"{url}/a%20clip.mp4"
-        with pytest.raises(VideoError, match="allow_network"):
-            open_source(address)
-        source = open_source(address, allow_network=True)
-        assert source.fingerprint() == open_source(clip).fingerprint()
-        with pytest.raises(VideoError, match="404"):
-            open_source(f"{url}/missing.mp4", allow_network=True)
-        with pytest.raises(VideoError):
-            open_source(f"{url}/redirect", allow_network=True)
-    with pytest.raises(VideoError):
-        open_source(address, allow_network=True)  # nobody listens any more
 
 
 def test_nothing_is_left_open(clip):

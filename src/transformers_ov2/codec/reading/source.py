@@ -4,7 +4,6 @@
 
 import contextlib
 import hashlib
-import http.client
 import io
 import math
 import os
@@ -22,6 +21,7 @@ import av
 import numpy as np
 
 from .containers import VideoError, check_sample_tables, ffmpeg_message, open_container, open_stream
+from .network import NetworkLimits, fetch
 from .orientation import Orientation
 
 
@@ -38,7 +38,6 @@ MAX_SOURCE_FRAMES = 2**22
 # up to the second.
 SPOOL_MEMORY_BYTES = 2**26
 SPOOL_FILE_BYTES = 2**33
-HTTP_TIMEOUT_SECONDS = 30.0
 # Packets tried before a video of which nothing decodes is given up.
 PROBE_PACKETS = 512
 
@@ -172,6 +171,9 @@ def open_source(
     max_source_pixels: int = MAX_SOURCE_PIXELS,
     max_source_frames: int = MAX_SOURCE_FRAMES,
     allow_network: bool = False,
+    allow_private_network: bool = False,
+    download_seconds: float = NetworkLimits.download_seconds,
+    max_download_bytes: int = NetworkLimits.max_download_bytes,
     name: str | None = None,
 ) -> VideoSource:
     """Probes a video and returns a source that can be opened again and again.
@@ -189,6 +191,10 @@ def open_source(
         max_source_pixels (`int`): the largest frame that is decoded, width times height.
         max_source_frames (`int`): the largest number of frames.
         allow_network (`bool`): fetch http(s) URLs, redirects included.
+        allow_private_network (`bool`): also from addresses that are not public: loopback, private, link-local,
+            reserved.
+        download_seconds (`float`): most seconds that a download may take in all.
+        max_download_bytes (`int`): most bytes of a download.
         name (`str`, *optional*): what messages call the video.
 
     Raises:
@@ -201,7 +207,8 @@ def open_source(
         content = _from_path(name, video)
     elif isinstance(video, str):
         name = name or video
-        content = _from_string(name, video, allow_network)
+        limits = NetworkLimits(allow_network, allow_private_network, download_seconds, max_download_bytes)
+        content = _from_string(name, video, limits)
     elif isinstance(video, bytes | bytearray | memoryview):
         name = name or "<bytes>"
         content = _Content(data=bytes(video))
@@ -259,7 +266,7 @@ def _from_path(name: str, path: str) -> _Content:
         raise VideoError(f"{name}: {error.strerror or error}.") from error
 
 
-def _from_string(name: str, video: str, allow_network: bool) -> _Content:
+def _from_string(name: str, video: str, limits: NetworkLimits) -> _Content:
     try:
         url = urlsplit(video) if "://" in video else None
     except ValueError as error:
@@ -272,27 +279,8 @@ def _from_string(name: str, video: str, allow_network: bool) -> _Content:
         return _from_path(name, urllib.request.url2pathname(url.path))
     if url.scheme not in ("http", "https"):
         raise VideoError(f"{name}: protocol {url.scheme!r} is refused; pass a path, bytes or an http(s) URL.")
-    if not allow_network:
-        raise VideoError(f"{name}: network access is off; pass `allow_network=True` to fetch http(s) URLs.")
-    # Only http(s) handlers: a redirect must not lead to file:, ftp: or data:.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    try:
-        with opener.open(video, timeout=HTTP_TIMEOUT_SECONDS) as response:
-            return _spool(name, response)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        if isinstance(error, VideoError):
-            raise
-        raise VideoError(f"{name}: {error}.") from error
+    with fetch(name, video, limits) as download:
+        return _spool(name, download)
 
 
 def _from_file_object(name: str, file: BinaryIO) -> _Content:
@@ -318,7 +306,7 @@ def _spool(name: str, file: BinaryIO) -> _Content:
     total = 0
     spool = None
     try:
-        while chunk := file.read(2**20):
+        while chunk := file.read(2**18):
             if isinstance(chunk, str):
                 raise VideoError(f"{name}: the file object is in text mode; open it in binary mode.")
             total += len(chunk)
