@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
+import copy
 import json
+import logging
 
 import pytest
 import torch
@@ -115,3 +117,41 @@ def test_sub_configs_must_fit():
 
 def test_dtype_is_read(fixtures):
     assert OV2Config(**{**read_hub_config(fixtures), "dtype": "bfloat16"}).dtype == torch.bfloat16
+
+
+def test_the_callers_objects_stay_as_they_are(fixtures):
+    raw = read_hub_config(fixtures)
+    raw["text_config"]["rope_parameters"] = {"rope_theta": 8e6}
+    raw["vision_config"]["rope_parameters"] = {"rope_theta": 5e3}
+    raw["vision_config"].pop("out_hidden_size", None)
+    before = copy.deepcopy(raw)
+    config = OV2Config(**raw)
+    assert raw == before
+    rope_parameters = {"rope_theta": 5e3}
+    vision_config = OV2VisionConfig(rope_parameters=rope_parameters)
+    assert rope_parameters == {"rope_theta": 5e3}
+    text_config = config.text_config
+    text_config.tie_word_embeddings = True
+    config = OV2Config(text_config=text_config, vision_config=vision_config)
+    config.tie_word_embeddings = False
+    assert vision_config.out_hidden_size is None and text_config.tie_word_embeddings
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tying_is_the_same_at_both_levels(tied, tmp_path):
+    given_beside = OV2Config(text_config={"model_type": "qwen3"}, tie_word_embeddings=tied)
+    given_inside = OV2Config(text_config={"model_type": "qwen3", "tie_word_embeddings": tied})
+    changed = OV2Config(text_config={"model_type": "qwen3", "tie_word_embeddings": not tied})
+    changed.tie_word_embeddings = tied
+    for config in (given_beside, given_inside, changed):
+        config.save_pretrained(tmp_path)
+        for known in (config, AutoConfig.from_pretrained(tmp_path)):
+            assert known.tie_word_embeddings is tied and known.text_config.tie_word_embeddings is tied
+
+
+def test_contradicting_tying_is_said(caplog):
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    config = OV2Config(text_config={"model_type": "qwen3", "tie_word_embeddings": True}, tie_word_embeddings=False)
+    logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert config.tie_word_embeddings and config.text_config.tie_word_embeddings
+    assert "set both to false" in caplog.text

@@ -21,6 +21,9 @@ _MODULES = {
     "OV2Config": "configuration_ov2",
     "OV2ForConditionalGeneration": "modeling_ov2",
     "OV2Model": "modeling_ov2",
+    "OV2MoeConfig": "configuration_ov2",
+    "OV2MoeForConditionalGeneration": "modeling_ov2",
+    "OV2MoeModel": "modeling_ov2",
     "OV2PreTrainedModel": "modeling_ov2_vision",
     "OV2Processor": "processing_ov2",
     "OV2VideoProcessor": "video_processing_ov2",
@@ -33,10 +36,15 @@ _MODULES = {
 _SUBPACKAGES = ("codec", "evaluation", "training")
 
 if TYPE_CHECKING:
-    from .configuration_ov2 import OneVisionEncoderConfig, OV2Config, OV2VisionConfig
+    from .configuration_ov2 import OneVisionEncoderConfig, OV2Config, OV2MoeConfig, OV2VisionConfig
     from .model_card import push_adapter_to_hub
     from .modeling_onevision_encoder import OneVisionEncoderModel
-    from .modeling_ov2 import OV2ForConditionalGeneration, OV2Model
+    from .modeling_ov2 import (
+        OV2ForConditionalGeneration,
+        OV2Model,
+        OV2MoeForConditionalGeneration,
+        OV2MoeModel,
+    )
     from .modeling_ov2_vision import OV2PreTrainedModel, OV2VisionModel
     from .processing_ov2 import OV2Processor
     from .video_processing_ov2 import OV2VideoProcessor
@@ -62,6 +70,9 @@ __all__ = [
     "OV2Config",
     "OV2ForConditionalGeneration",
     "OV2Model",
+    "OV2MoeConfig",
+    "OV2MoeForConditionalGeneration",
+    "OV2MoeModel",
     "OV2PreTrainedModel",
     "OV2Processor",
     "OV2VideoProcessor",

@@ -18,18 +18,24 @@ from types import ModuleType
 
 CONFIGS = {
     "llava_onevision2": "OV2Config",
+    "llava_onevision2_moe": "OV2MoeConfig",
     "onevision_encoder": "OneVisionEncoderConfig",
     # The vision tower has the model type of the stand-alone encoder and a config class of its own. A key that no file
     # has: the encoder's config class hands a tower's file over.
     "onevision_encoder tower": "OV2VisionConfig",
 }
-GENERATION = {"llava_onevision2": "OV2ForConditionalGeneration"}
+GENERATION = {
+    "llava_onevision2": "OV2ForConditionalGeneration",
+    "llava_onevision2_moe": "OV2MoeForConditionalGeneration",
+}
+IMAGE_PROCESSORS = {"torchvision": "Qwen2VLImageProcessor", "pil": "Qwen2VLImageProcessorPil"}
 # Module → table in it → model type → class name (or class names by backend), as transformers writes them.
 TABLES = {
     "transformers.models.auto.configuration_auto": {"CONFIG_MAPPING": CONFIGS},
     "transformers.models.auto.modeling_auto": {
         "MODEL_MAPPING": {
             "llava_onevision2": "OV2Model",
+            "llava_onevision2_moe": "OV2MoeModel",
             "onevision_encoder": "OneVisionEncoderModel",
             "onevision_encoder tower": "OV2VisionModel",
         },
@@ -43,6 +49,7 @@ TABLES = {
     "transformers.models.auto.processing_auto": {
         "PROCESSOR_MAPPING": {
             "llava_onevision2": "OV2Processor",
+            "llava_onevision2_moe": "OV2Processor",
             # A key that no config has: found by class name only.
             "llava_onevision2 alias": "LlavaOnevision2Processor",
             "llava_onevision2 alias of early revisions": "Llava_Onevision2Processor",
@@ -51,17 +58,21 @@ TABLES = {
     "transformers.models.auto.video_processing_auto": {
         "VIDEO_PROCESSOR_MAPPING": {
             "llava_onevision2": {"torchvision": "OV2VideoProcessor"},
+            "llava_onevision2_moe": {"torchvision": "OV2VideoProcessor"},
             "onevision_encoder": {"torchvision": "OV2VideoProcessor"},
             "llava_onevision2 alias": {"torchvision": "LlavaOnevision2VideoProcessor"},
         }
     },
     "transformers.models.auto.image_processing_auto": {
         "IMAGE_PROCESSOR_MAPPING": {
-            "llava_onevision2": {"torchvision": "Qwen2VLImageProcessor", "pil": "Qwen2VLImageProcessorPil"},
+            "llava_onevision2": IMAGE_PROCESSORS,
+            "llava_onevision2_moe": IMAGE_PROCESSORS,
             "onevision_encoder": {"torchvision": "CLIPImageProcessor", "pil": "CLIPImageProcessorPil"},
         }
     },
-    "transformers.models.auto.tokenization_auto": {"TOKENIZER_MAPPING": {"llava_onevision2": "Qwen2Tokenizer"}},
+    "transformers.models.auto.tokenization_auto": {
+        "TOKENIZER_MAPPING": {"llava_onevision2": "Qwen2Tokenizer", "llava_onevision2_moe": "Qwen2Tokenizer"}
+    },
 }
 ALIASES = ("LlavaOnevision2Processor", "Llava_Onevision2Processor", "LlavaOnevision2VideoProcessor")
 # Where transformers looks for the classes of all these model types.
@@ -82,7 +93,8 @@ def _extend(module: ModuleType) -> None:
     """Put the entries of OV2 into the tables of an imported `module`."""
     if module.__name__ == PEFT_CONSTANTS:
         # So that a `LoraConfig` without `target_modules` works on OV2 as it does on Qwen3 alone.
-        module.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING["llava_onevision2"] = LORA_TARGET_MODULES
+        for model_type in GENERATION:
+            module.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[model_type] = LORA_TARGET_MODULES
         return
     for table, entries in TABLES[module.__name__].items():
         getattr(module, f"{table}_NAMES").update(entries)

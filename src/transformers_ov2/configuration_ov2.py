@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of LLaVA-OneVision-2. Every number of a released checkpoint is read from its json files."""
 
-from typing import ClassVar
+import copy
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
-from transformers.utils import auto_docstring
+from transformers.utils import auto_docstring, logging
+
+
+logger = logging.get_logger(__name__)
 
 
 @auto_docstring(checkpoint="lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct")
@@ -43,6 +47,7 @@ class OV2VisionConfig(PreTrainedConfig):
     model_type = "onevision_encoder"
     base_config_key = "vision_config"
     default_rope_type = "axial"
+    base_model_fsdp_plan: ClassVar[dict[Any, str]] = {"encoder.layers.*": "free_full_weight"}
 
     hidden_size: int = 1024
     intermediate_size: int = 4096
@@ -79,6 +84,8 @@ class OV2VisionConfig(PreTrainedConfig):
             "rope_temporal_size",
         ):
             kwargs.pop(legacy, None)
+        # The caller's dict is completed below.
+        self.rope_parameters = copy.copy(self.rope_parameters)
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
@@ -159,6 +166,10 @@ class OneVisionEncoderConfig(OV2VisionConfig):
 @strict
 class OV2Config(PreTrainedConfig):
     r"""
+    tie_word_embeddings (`bool`, *optional*):
+        Whether the language modeling head shares the weights of the embeddings. That of the text config when missing;
+        the two always agree.
+
     Example:
 
     ```python
@@ -177,7 +188,15 @@ class OV2Config(PreTrainedConfig):
         "vision_config": SubConfigSpec(config_class=OV2VisionConfig),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3"),
     }
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = [
+        "past_key_values",
+        "image_hidden_states",
+        "video_hidden_states",
+        "aux_loss",
+        "router_logits",
+    ]
+    # The plans of the vision tower and of the decoder are all there is.
+    base_model_fsdp_plan: ClassVar[dict[Any, str]] = {}
     # A repository's remote-code map must not survive a save. TRL 1.16 reads the attribute
     # (`create_model_from_path`), so it exists and is empty.
     auto_map: ClassVar[dict] = {}
@@ -188,7 +207,7 @@ class OV2Config(PreTrainedConfig):
     video_token_id: int = 151656
     vision_start_token_id: int = 151652
     vision_end_token_id: int = 151653
-    tie_word_embeddings: bool = False
+    tie_word_embeddings: bool | None = None
     # The decoder's own, repeated here because generation and trainers look at the top level.
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -196,6 +215,8 @@ class OV2Config(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         kwargs.pop("auto_map", None)
+        # What the caller gave is completed below.
+        self.text_config, self.vision_config = copy.deepcopy((self.text_config, self.vision_config))
         super().__post_init__(**kwargs)
         self.text_config.__dict__.pop("auto_map", None)
         if self.vision_config.out_hidden_size is None:
@@ -203,8 +224,19 @@ class OV2Config(PreTrainedConfig):
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.text_config, name, None))
-        # Checkpoints with tied embeddings may say so only in their text config; weight tying reads the top level.
-        self.tie_word_embeddings = self.tie_word_embeddings or self.text_config.tie_word_embeddings
+        # Weight tying reads the top level, libraries that take the decoder out of the model read its own config.
+        # Checkpoints with tied embeddings may say so only there.
+        if self.text_config.tie_word_embeddings and self.tie_word_embeddings is False:
+            logger.warning_once(
+                "`tie_word_embeddings` is true in the text config and false beside it: the embeddings are tied. To "
+                "untie them, set both to false."
+            )
+        self.tie_word_embeddings = bool(self.tie_word_embeddings or self.text_config.tie_word_embeddings)
+
+    def __setattr__(self, name: str, value: Any):
+        super().__setattr__(name, value)
+        if name == "tie_word_embeddings" and isinstance(value, bool) and "_post_init_done" in self.__dict__:
+            self.text_config.tie_word_embeddings = value
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Refuses sub-configs that do not fit each other."""
@@ -215,4 +247,53 @@ class OV2Config(PreTrainedConfig):
             )
 
 
-__all__ = ["OV2Config", "OV2VisionConfig", "OneVisionEncoderConfig"]
+@auto_docstring(checkpoint="lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct")
+@strict
+class OV2MoeConfig(OV2Config):
+    r"""
+    tie_word_embeddings (`bool`, *optional*):
+        Whether the language modeling head shares the weights of the embeddings. That of the text config when missing;
+        the two always agree.
+    output_router_logits (`bool`, *optional*):
+        Whether the experts' routers return their logits, and training adds their load balancing loss. Kept in
+        `text_config`.
+    router_aux_loss_coef (`float`, *optional*):
+        Weight of the load balancing loss. Kept in `text_config`.
+
+    Example:
+
+    ```python
+    >>> from transformers_ov2 import OV2MoeConfig, OV2MoeForConditionalGeneration
+
+    >>> configuration = OV2MoeConfig(
+    ...     text_config={"hidden_size": 64, "num_hidden_layers": 2, "num_experts": 8},
+    ...     vision_config={"hidden_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2},
+    ... )
+    >>> model = OV2MoeForConditionalGeneration(configuration)
+    ```"""
+
+    model_type = "llava_onevision2_moe"
+    sub_configs_defaults = {
+        **OV2Config.sub_configs_defaults,
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3_moe"),
+    }
+
+    # Files may have both at the top level; one place holds them, the one that the decoder and trainers read.
+    @property
+    def output_router_logits(self) -> bool:
+        return self.text_config.output_router_logits
+
+    @output_router_logits.setter
+    def output_router_logits(self, value: bool):
+        self.text_config.output_router_logits = value
+
+    @property
+    def router_aux_loss_coef(self) -> float:
+        return self.text_config.router_aux_loss_coef
+
+    @router_aux_loss_coef.setter
+    def router_aux_loss_coef(self, value: float):
+        self.text_config.router_aux_loss_coef = value
+
+
+__all__ = ["OV2Config", "OV2MoeConfig", "OV2VisionConfig", "OneVisionEncoderConfig"]

@@ -25,7 +25,7 @@ from transformers.utils import (
 )
 from transformers.utils.generic import accepts_precomputed_kwargs
 
-from .configuration_ov2 import OV2Config
+from .configuration_ov2 import OV2Config, OV2MoeConfig
 from .modeling_ov2_vision import OV2PreTrainedModel, OV2VisionModel
 
 
@@ -292,6 +292,7 @@ class OV2Model(OV2PreTrainedModel):
 class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
 
     def __init__(self, config: OV2Config):
         super().__init__(config)
@@ -429,4 +430,14 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
         )
 
 
-__all__ = ["OV2ForConditionalGeneration", "OV2Model"]
+@auto_docstring(custom_intro="The OV2 model with a mixture-of-experts decoder.")
+class OV2MoeModel(OV2Model):
+    config: OV2MoeConfig
+
+
+@auto_docstring(custom_intro="The OV2 model with a mixture-of-experts decoder and a language modeling head.")
+class OV2MoeForConditionalGeneration(OV2ForConditionalGeneration):
+    config: OV2MoeConfig
+
+
+__all__ = ["OV2ForConditionalGeneration", "OV2Model", "OV2MoeForConditionalGeneration", "OV2MoeModel"]
