@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,8 @@ def test_padding_keeps_its_mark(reference_folder):
     stream = read_assets(reference_folder)
     assert (stream.block_positions()[-120:] == -1).all()
     assert stream.runs()[-1].tolist() == [-1, 30]
-    assert stream.seconds(stream.runs()[-1:, 0]).tolist() == [-1 / stream.fps]
+    seconds = stream.seconds(stream.runs()[:, 0])
+    assert seconds[-1] == seconds[-2] > 0
 
 
 @pytest.mark.parametrize("selection", ["evidence", "state"])
@@ -159,6 +161,35 @@ def odd_size(folder):
         Image.new("RGB", (150, 140)).save(path)
 
 
+def header(name, shape, dtype="<i4"):
+    """An array file whose header claims this shape, followed by few bytes."""
+
+    def apply(folder):
+        text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode()
+        text += b" " * (-(len(text) + 13) % 64) + b"\n"
+        (folder / name).write_bytes(b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + bytes(16))
+
+    return apply
+
+
+def pipe(name):
+    def apply(folder):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return apply
+
+
+def picture_of(fmt):
+    return lambda folder: Image.new("RGB", (168, 140)).save(folder / "canvas_000.jpg", format=fmt)
+
+
+def bomb(folder):
+    """Pictures of one colour: a few kilobytes each, a gigabyte in all."""
+    for path in folder.glob("canvas_*.jpg"):
+        Image.new("1", (28 * 150, 28 * 150)).save(path, format="PNG")
+
+
 def swap_two_patches(array):
     array[[0, -1]] = array[[-1, 0]]
     return array
@@ -186,9 +217,24 @@ def half_padding(array):
         (change(canvas_files=[]), "lists no `canvas_files`"),
         (change(canvas_files=["../canvas_000.jpg"]), "is not the name of a canvas"),
         (change(canvas_files=["meta.json"]), "is not the name of a canvas"),
-        (change(canvas_files=["canvas_000.jpg"]), "1 canvases .* have 120 patches"),
+        (change(canvas_files=["canvas_000.jpg"]), "1920 patches for each canvas; .* have 120 patches"),
+        (change(canvas_files=["canvas_000.jpg"] * 2), "lists canvas_000.jpg more than once"),
         (change(fps=0), "`fps`"),
         (change(fps="25"), "`fps`"),
+        (change(fps=10**400), "`fps`"),
+        (overwrite("meta.json", b"[" * 100000), "meta.json is damaged"),
+        (overwrite("meta.json", b'{"a":' + b"9" * 10000 + b"}"), "meta.json is damaged"),
+        (header("src_patch_position.npy", "(10000000000, 3)"), "claims shape .* more than the limit"),
+        (header("src_patch_position.npy", "(500000, 3)"), r"claims shape .* which is not \d+ bytes"),
+        (header("src_patch_position.npy", "(-1, 3)"), "src_patch_position.npy"),
+        (header("frame_ids.npy", "(10000000000,)"), "claims shape .* more than the limit"),
+        (header("frame_ids.npy", "(" + "1," * 30000 + ")"), "frame_ids.npy is damaged"),
+        (header("frame_ids.npy", "(4,)", "|O"), "frame_ids.npy must hold integers"),
+        (pipe("meta.json"), "no regular file"),
+        (pipe("frame_ids.npy"), "no regular file"),
+        (pipe("canvas_001.jpg"), "no regular file"),
+        (picture_of("GIF"), "canvas_000.jpg cannot be read as an image"),
+        (bomb, "exceed the limit of 134217728 pixels"),
         (change(patch=14.0), "`patch`"),
         (change(patch=16), "do not divide into blocks of 32"),
         (change(block_size=0), "`block_size`"),
@@ -205,6 +251,7 @@ def half_padding(array):
         (positions(lambda array: array[:, :2]), "1920, 2"),
         (positions(lambda array: array.astype(np.float32)), "must hold integers"),
         (positions(lambda array: array + 1000), "frame_ids.npy does not list"),
+        (positions(lambda array: array + [0, 10, 0]), "places outside of 10 rows x 12 columns"),
         (positions(lambda array: array - 2), "neither a place nor padding"),
         (positions(half_padding), "neither a place nor padding"),
         (positions(swap_two_patches), "come from different frames"),
@@ -215,6 +262,21 @@ def test_broken_folders(reference_folder, damage, message):
     with pytest.raises(VideoError, match=message) as info:
         read_assets(reference_folder)
     assert str(info.value).startswith(str(reference_folder))
+
+
+def test_pictures_are_opened_last(reference_folder, monkeypatch):
+    """What the arrays tell is checked before a picture is decoded."""
+    monkeypatch.setattr(Image.Image, "convert", lambda *args: pytest.fail("a picture was decoded"))
+    for damage in (change(images_per_group=8), positions(swap_two_patches), bomb):
+        damage(reference_folder)
+        with pytest.raises(VideoError):
+            read_assets(reference_folder)
+
+
+def test_limit_is_adjustable(reference_folder):
+    with pytest.raises(VideoError, match="more than the limit"):
+        read_assets(reference_folder, max_pixels=16 * 168 * 140 - 1)
+    assert len(read_assets(reference_folder, max_pixels=16 * 168 * 140).canvases) == 16
 
 
 def test_no_folder(tmp_path):

@@ -121,6 +121,12 @@ def test_seconds():
     np.testing.assert_array_equal(stream.seconds(np.array([[10, 3], [31, 10]])), np.array([[10, 3], [31, 10]]) / 25)
 
 
+def test_seconds_of_padding():
+    """The time of the last frame before, or 0."""
+    frames = np.array([[-1, 10], [-1, -1], [3, -1]])
+    np.testing.assert_array_equal(random_stream().seconds(frames), np.array([[0, 10], [10, 10], [3, 3]]) / 25)
+
+
 def test_seconds_of_a_frame_that_is_not_there():
     with pytest.raises(ValueError, match="Frame 4 is not among the frames"):
         random_stream().seconds(np.array([3, 4]))

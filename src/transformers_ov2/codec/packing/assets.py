@@ -11,57 +11,71 @@ Asset folders of the reference tool (`cv-preinfer`), the form in which codec tra
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from ..deciding.fusion import SIGNAL_SOURCES
-from ..reading.source import VideoError
+from ..reading.source import MAX_SOURCE_FRAMES, VideoError
 from .canvas import CodecStream
 
 
-def read_assets(folder: str | os.PathLike) -> CodecStream:
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Pixels of all canvases of a folder: 384 canvases of nearly 350,000 pixels.
+MAX_PIXELS = 2**27
+MAX_META_BYTES = 2**26
+
+
+def read_assets(folder: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> CodecStream:
     """
     Read an asset folder. Its `timestamps` are frame / fps, as the released processor computes them, unless
     [`write_assets`] stored true ones.
 
+    A folder may come from anyone: what its files claim is checked against each other and against the limits before a
+    picture is decoded, and nothing outside of it is read.
+
     Args:
         folder (`str` or `os.PathLike`): a folder that the reference tool or [`write_assets`] wrote.
+        max_pixels (`int`, defaults to 134217728): most pixels of all canvases together, 3 bytes each.
 
     Returns:
         [`CodecStream`]
 
     Raises:
-        VideoError: a file is missing or damaged, or the files do not fit each other.
+        VideoError: a file is missing or damaged, the files do not fit each other, or there are too many pixels.
     """
     folder = Path(folder)
     meta = _read_meta(folder)
     patch, merge = (_count(folder, meta, key, default) for key, default in (("patch", 14), ("block_size", 2)))
     per_group = _count(folder, meta, "images_per_group", 4)
     fps = meta.get("fps")
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf:
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e9:
         raise VideoError(f"{folder}: `fps` of meta.json must be a positive number, got {fps!r}.")
+    names = _canvas_names(folder, meta)
 
-    canvases = _read_canvases(folder, meta, patch * merge)
-    num_canvases, height, width, _ = canvases.shape
-    num_patches = (height // patch) * (width // patch)
-    positions = _read_array(folder, "src_patch_position.npy")
-    if positions.shape[-1:] != (3,) or positions.size != num_canvases * num_patches * 3:
+    # Smaller than a patch of pixels is none: the arrays cannot be longer than this.
+    positions = _read_array(folder, "src_patch_position.npy", 3 * (max_pixels // patch**2))
+    if positions.shape[-1:] != (3,) or positions.size % (3 * len(names)):
         raise VideoError(
-            f"{folder}: src_patch_position.npy has shape {positions.shape}; {num_canvases} canvases of "
-            f"{height}x{width} pixels have {num_canvases * num_patches} patches of {patch} pixels, 3 coordinates each."
+            f"{folder}: src_patch_position.npy has shape {positions.shape}, which is not 3 coordinates for each patch "
+            f"of {len(names)} canvases."
         )
-    positions = positions.reshape(num_canvases, num_patches, 3)
+    positions = positions.reshape(len(names), -1, 3)
     if (positions < -1).any() or ((positions == -1).any(axis=2) != (positions == -1).all(axis=2)).any():
         raise VideoError(f"{folder}: src_patch_position.npy holds coordinates that are neither a place nor padding.")
-
-    frame_ids = np.unique(_read_array(folder, "frame_ids.npy"))
+    frame_ids = np.unique(_read_array(folder, "frame_ids.npy", MAX_SOURCE_FRAMES))
     try:
         timestamps = np.asarray(meta.get("timestamps", frame_ids / fps), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise VideoError(f"{folder}: `timestamps` of meta.json must be numbers.") from error
     if timestamps.shape != frame_ids.shape or not np.isin(positions[..., 0], [-1, *frame_ids]).all():
         raise VideoError(f"{folder}: frame_ids.npy does not list the frames that the patches come from.")
@@ -77,9 +91,10 @@ def read_assets(folder: str | os.PathLike) -> CodecStream:
             f"{folder}: `signal_source` of meta.json must name one of {', '.join(SIGNAL_SOURCES)} for each of the "
             f"{len(frame_ids)} frames of frame_ids.npy."
         )
-    counts = [min(per_group, num_canvases - start) for start in range(0, num_canvases, per_group)]
+    counts = [min(per_group, len(names) - start) for start in range(0, len(names), per_group)]
+    height, width = _canvas_size(folder, names, positions, patch, patch * merge, max_pixels)
     stream = CodecStream(
-        canvases=canvases,
+        canvases=np.empty((len(names), height, width, 3), np.uint8),
         patch_positions=positions,
         groups=_group_bounds(folder, meta, positions, np.cumsum([0, *counts])),
         canvases_per_group=np.array(counts, dtype=np.int64),
@@ -96,6 +111,9 @@ def read_assets(folder: str | os.PathLike) -> CodecStream:
             f"{folder}: the {merge}x{merge} patches of some blocks come from different frames: src_patch_position.npy "
             "is not row-major per canvas, or was made for another `block_size`."
         )
+    for name, canvas in zip(names, stream.canvases):
+        with _open_image(folder, name) as image:
+            canvas[:] = np.asarray(image.convert("RGB"))
     return stream
 
 
@@ -155,14 +173,27 @@ def write_assets(stream: CodecStream, folder: str | os.PathLike, image_format: s
 
 def _read_meta(folder: Path) -> dict:
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise VideoError(f"{folder}: is no asset folder, meta.json cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+        with _open_file(folder, "meta.json", "is no asset folder, meta.json") as file:
+            if os.fstat(file.fileno()).st_size > MAX_META_BYTES:
+                raise VideoError(f"{folder}: meta.json is longer than {MAX_META_BYTES} bytes.")
+            meta = json.loads(file.read())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, VideoError):
+            raise
         raise VideoError(f"{folder}: meta.json is damaged ({error}).") from error
     if not isinstance(meta, dict):
         raise VideoError(f"{folder}: meta.json must hold an object, got {type(meta).__name__}.")
     return meta
+
+
+def _open_file(folder: Path, name: str, called: str | None = None) -> BinaryIO:
+    called = called or name
+    try:
+        if not stat.S_ISREG(os.stat(folder / name).st_mode):  # opening a pipe would wait for its other end
+            raise VideoError(f"{folder}: {called} is no regular file.")
+        return open(folder / name, "rb")
+    except OSError as error:
+        raise VideoError(f"{folder}: {called} cannot be read ({error.strerror or error}).") from error
 
 
 def _count(folder: Path, meta: dict, key: str, default: int) -> int:
@@ -172,44 +203,85 @@ def _count(folder: Path, meta: dict, key: str, default: int) -> int:
     return value
 
 
-def _read_canvases(folder: Path, meta: dict, factor: int) -> np.ndarray:
-    from PIL import Image
-
+def _canvas_names(folder: Path, meta: dict) -> list[str]:
     names = meta.get("canvas_files")
     if not isinstance(names, list) or not names:
         raise VideoError(f"{folder}: meta.json lists no `canvas_files`.")
-    canvases = []
     for name in names:
         # Names come from a data set: they must not lead out of the folder.
         if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in (".jpg", ".png"):
             raise VideoError(f"{folder}: {name!r} is not the name of a canvas (canvas_*.jpg or canvas_*.png).")
-        try:
-            with Image.open(folder / name) as image:
-                canvas = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise VideoError(f"{folder}: {name} cannot be read as an image ({error}).") from error
-        if canvases and canvas.shape != canvases[0].shape:
-            raise VideoError(f"{folder}: {name} differs in size from {names[0]}.")
-        canvases.append(canvas)
-    height, width, _ = canvases[0].shape
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise VideoError(f"{folder}: meta.json lists {repeated} more than once in `canvas_files`.")
+    return names
+
+
+def _canvas_size(
+    folder: Path, names: list[str], positions: np.ndarray, patch: int, factor: int, max_pixels: int
+) -> tuple[int, int]:
+    """Height and width of the canvases by the headers of all pictures, none of which is decoded."""
+    size = None
+    for name in names:
+        with _open_image(folder, name) as image:
+            if size not in (None, image.size):
+                raise VideoError(f"{folder}: {name} differs in size from {names[0]}.")
+            size = image.size
+        width, height = size
+        if len(names) * height * width > max_pixels:
+            raise VideoError(
+                f"{folder}: {len(names)} canvases of {height}x{width} pixels exceed the limit of {max_pixels} pixels; "
+                "raise `max_pixels` if you trust the folder."
+            )
     if height % factor or width % factor:
         raise VideoError(
             f"{folder}: canvases of {height}x{width} pixels do not divide into blocks of {factor} pixels."
         )
-    return np.stack(canvases)
+    rows, columns = height // patch, width // patch
+    if rows * columns != positions.shape[1]:
+        raise VideoError(
+            f"{folder}: src_patch_position.npy has {positions.shape[1]} patches for each canvas; canvases of "
+            f"{height}x{width} pixels have {rows * columns} patches of {patch} pixels."
+        )
+    if (positions[..., 1] >= rows).any() or (positions[..., 2] >= columns).any():
+        raise VideoError(f"{folder}: src_patch_position.npy holds places outside of {rows} rows x {columns} columns.")
+    return height, width
 
 
-def _read_array(folder: Path, name: str) -> np.ndarray:
-    """An array of integers, as int64."""
+@contextlib.contextmanager
+def _open_image(folder: Path, name: str) -> Iterator[Image.Image]:
+    from PIL import Image
+
     try:
-        array = np.load(folder / name, allow_pickle=False)
-    except OSError as error:
-        raise VideoError(f"{folder}: {name} cannot be read ({error.strerror or error}).") from error
+        with _open_file(folder, name) as file, Image.open(file, formats=("JPEG", "PNG")) as image:
+            yield image
+    except VideoError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VideoError(f"{folder}: {name} cannot be read as an image ({error}).") from error
+
+
+def _read_array(folder: Path, name: str, max_size: int) -> np.ndarray:
+    """An array of at most `max_size` integers, as int64."""
+    npy = np.lib.format
+    try:
+        with _open_file(folder, name) as file:
+            version = npy.read_magic(file)
+            shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+            size = math.prod(shape)
+            if not np.issubdtype(dtype, np.integer):
+                raise VideoError(f"{folder}: {name} must hold integers.")
+            if size > max_size:
+                raise VideoError(f"{folder}: {name} claims shape {shape}, more than the limit of {max_size} numbers.")
+            left = os.fstat(file.fileno()).st_size - file.tell()
+            if size * dtype.itemsize != left:
+                raise VideoError(f"{folder}: {name} claims shape {shape} of {dtype}, which is not {left} bytes.")
+            file.seek(0)
+            return np.load(file, allow_pickle=False).astype(np.int64)
     except (ValueError, EOFError) as error:
-        raise VideoError(f"{folder}: {name} is damaged ({error}).") from error
-    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):
-        raise VideoError(f"{folder}: {name} must hold integers.")
-    return array.astype(np.int64)
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"{folder}: {name} is damaged ({str(error).splitlines()[0]}).") from error
 
 
 def _group_bounds(folder: Path, meta: dict, positions: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -225,6 +297,6 @@ def _group_bounds(folder: Path, meta: dict, positions: np.ndarray, edges: np.nda
                 group.get("bounds") or (min(group["frame_ids"]), max(group["frame_ids"]) + 1) for group in groups
             ]
         bounds = np.array(bounds, dtype=np.int64).reshape(len(edges) - 1, 2)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise VideoError(f"{folder}: `groups` of meta.json do not fit the canvases.") from error
     return bounds

@@ -134,8 +134,8 @@ class CodecStream:
         Presentation times of source frames.
 
         Args:
-            frames (`np.ndarray` of int64): members of `frame_ids`; −1 (padding) gives the time of the frame before it
-            in `frames`, or 0.
+            frames (`np.ndarray` of int64): members of `frame_ids`; −1 (padding) gives the time of the last frame
+            before it in `frames` that is none, or 0.
 
         Returns:
             float64 `np.ndarray` of the shape of `frames`.
@@ -144,7 +144,9 @@ class CodecStream:
         index = np.searchsorted(self.frame_ids, frames).clip(max=len(self.frame_ids) - 1)
         if (unknown := frames[(self.frame_ids[index] != frames) & (frames != -1)]).size:
             raise ValueError(f"Frame {unknown.flat[0]} is not among the frames of this stream.")
-        return np.where(frames == -1, -1 / self.fps, self.timestamps[index])
+        times = self.timestamps[index].ravel()
+        last = np.maximum.accumulate(np.where(frames.ravel() == -1, -1, np.arange(frames.size)))
+        return np.where(last < 0, 0.0, times[last]).reshape(frames.shape)
 
     @staticmethod
     def concatenate(streams: Sequence[CodecStream]) -> CodecStream:
