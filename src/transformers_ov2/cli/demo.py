@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Answer a question about a bundled clip with a bundled model, without a network.
+
+Both lie in the folder examples/assets of a checkout; the package alone does not hold them.
+
+examples:
+  transformers-ov2 demo
+  transformers-ov2 demo --model ./native --video clip.mp4 --prompt "What happens?"
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .ask import media_part
+
+
+ASSETS = Path(__file__).parents[3] / "examples" / "assets"
+MAX_NEW_TOKENS = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME", help="folder or repository (default: the bundled one)")
+    parser.add_argument("--video", metavar="VIDEO", help="path or URL (default: the bundled clip)")
+    parser.add_argument("--prompt", metavar="TEXT", help="the question (default: the bundled one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    bundled = _bundled()
+    if bundled is None and not (args.model and args.video and args.prompt):
+        raise FileNotFoundError(
+            "The clip and the model of the demo are in a checkout of the repository (examples/assets), not in the "
+            "package: run it there, or pass --model, --video and --prompt."
+        )
+    video, prompt = args.video or str(bundled["video"]), args.prompt or bundled["question"]
+    name = args.model or str(bundled["model"])
+    media = [media_part(video)]
+
+    from .loading import encode, generate, load, token_account
+
+    processor, model, is_random = load(name)
+    inputs = encode(processor, media, prompt, {})
+    metadata = inputs["video_metadata"][0]
+    account = token_account(processor, inputs)
+    answer, num_tokens = generate(model, processor, inputs, MAX_NEW_TOKENS)
+    runs = list(zip(metadata.seconds, metadata.run_lengths))
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "model": name,
+                    "random_weights": is_random,
+                    "video": video,
+                    "prompt": prompt,
+                    "answer": answer,
+                    "tokens": {**account, "answer": num_tokens},
+                    "signal_source": metadata.signal_source,
+                    "runs": runs,
+                }
+            )
+        )
+        return 0
+    print(f"model      {name}" + (" (no weights: it is random, and so is its answer)" if is_random else ""))
+    print(f"video      {video}")
+    print(f"question   {prompt}")
+    print(f"answer     {answer!r}")
+    print(f"tokens     {account['prompt']:,} in the prompt: {account['videos']:,} visual, {account['text']:,} of text")
+    print("\n".join(_token_table(runs)))
+    return 0
+
+
+def _bundled() -> dict[str, Any] | None:
+    """The model of the checkout and the first of its clips, with what to ask about it."""
+    captions = ASSETS / "captions.jsonl"
+    if not captions.is_file():
+        return None
+    with open(captions, encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    models = [ASSETS / name for name in ("ov2-micro", "tiny-ov2") if (ASSETS / name).is_dir()]
+    return {"model": models[0], "video": ASSETS / first["video"], "question": first["question"]}
+
+
+def _token_table(runs: list[tuple[float, int]], rows: int = 10, width: int = 40) -> list[str]:
+    """Visual tokens over the time of the video, as bars."""
+    last = max(seconds for seconds, _ in runs)
+    step = last / rows or 1.0
+    counts = [0] * rows
+    for seconds, tokens in runs:
+        counts[min(int(seconds / step), rows - 1)] += tokens
+    lines = [f"           {'seconds':>15} {'tokens':>7}"]
+    for index, count in enumerate(counts):
+        bar = "#" * round(count / max(counts) * width)
+        lines.append(f"           {f'{index * step:.1f} - {(index + 1) * step:.1f}':>15} {count:>7} {bar}".rstrip())
+    return lines
