@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -46,9 +47,13 @@ extras_require = {
     "dev": [*test, "ruff>=0.17", "transformers-mlinter>=0.1.5"],
 }
 
+# The one place of the version is the package itself, which must not be imported before it is installed.
+package = Path(__file__).with_name("src") / "transformers_ov2" / "__init__.py"
+version = re.search(r'^__version__ = "(.+)"$', package.read_text(encoding="utf-8"), re.MULTILINE)[1]
+
 setup(
     name="transformers-ov2",
-    version="0.1.0",
+    version=version,
     description="LLaVA-OneVision-2 for transformers: native model, processor and codec-stream video tokenization",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -58,8 +63,11 @@ setup(
     package_dir={"": "src"},
     packages=find_packages("src"),
     package_data={"transformers_ov2": ["*.jinja", "*.md", "py.typed"]},
-    # Harnesses find the package by these.
-    entry_points={"lmms_eval.models": ["transformers_ov2 = transformers_ov2.evaluation.lmms_eval:MANIFEST"]},
+    # The second: harnesses find the package by it.
+    entry_points={
+        "console_scripts": ["transformers-ov2 = transformers_ov2.cli:main"],
+        "lmms_eval.models": ["transformers_ov2 = transformers_ov2.evaluation.lmms_eval:MANIFEST"],
+    },
     python_requires=">=3.11",
     install_requires=install_requires,
     extras_require=extras_require,

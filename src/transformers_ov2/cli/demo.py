@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
                     "prompt": prompt,
                     "answer": answer,
                     "tokens": {**account, "answer": num_tokens},
-                    "signal_source": metadata.signal_source,
+                    "signal_shares": metadata.signal_source,
                     "runs": runs,
                 }
             )

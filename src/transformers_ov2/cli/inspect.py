@@ -83,7 +83,10 @@ def inspect_video(video: str, config, *, allow_network: bool = False) -> dict[st
             "codec": source.codec,
             "width": source.width,
             "height": source.height,
-            "rotation": source.rotation,
+            "coded_height": source.coded_size[0],
+            "coded_width": source.coded_size[1],
+            "transposed": source.orientation.transposed,
+            "mirrored": [source.orientation.flipped_x, source.orientation.flipped_y],
             "pix_fmt": source.pix_fmt,
             "interlaced": source.interlaced,
         },
@@ -178,7 +181,8 @@ def _report(found: dict[str, Any]) -> list[str]:
             details += f" {stream['sample_rate']} Hz, {stream['channels']} channels"
         lines.append(f"  stream {stream['index']}   {details}")
     notes = [picture["pix_fmt"]]
-    notes += [f"rotated by {picture['rotation']} degrees"] * bool(picture["rotation"])
+    if (picture["transposed"], picture["mirrored"]) != (False, [False, False]):
+        notes.append(f"turned upright from {picture['coded_width']}x{picture['coded_height']}")
     notes += ["interlaced"] * picture["interlaced"]
     kilobits = length["bytes"] * 8 / length["seconds"] / 1000
     lines += [

@@ -44,7 +44,7 @@ def encode(processor, media: list[dict], prompt: str, videos: dict[str, Any]) ->
         add_generation_prompt=True,
         return_dict=True,
         return_tensors="pt",
-        processor_kwargs={"videos_kwargs": {**videos, "return_metadata": True}},
+        processor_kwargs={"videos_kwargs": videos, "return_metadata": True},
     )
 
 

@@ -44,6 +44,13 @@ def codec_config(args: argparse.Namespace):
         args.usage_error(str(error))
 
 
+def describe_signals(shares: dict[str, float]) -> str:
+    """What the frames of a stream were chosen by, as `motion+residual (94%), residual (6%)`."""
+    if len(shares) == 1:
+        return next(iter(shares))
+    return ", ".join(f"{source} ({share:.0%})" for source, share in shares.items())
+
+
 def _number_or_word(text: str) -> int | str:
     try:
         return int(text)

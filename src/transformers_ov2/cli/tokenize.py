@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .options import add_codec_arguments, add_network_argument, codec_config
+from .options import add_codec_arguments, add_network_argument, codec_config, describe_signals
 
 
 SOURCE_FILE = "source.json"
@@ -101,7 +101,7 @@ def _tokenize(video: str, args: argparse.Namespace, config) -> dict:
         "canvases": len(stream.canvases),
         "groups": len(stream.groups),
         "visual_tokens": stream.num_tokens,
-        "signal_source": stream.signal_source,
+        "signal_shares": stream.signal_shares,
         "seconds": round(time.perf_counter() - start, 3),
     }
 
@@ -121,8 +121,8 @@ def _check_same(folder: Path, made_from: dict) -> None:
 def _summary(record: dict) -> str:
     if record.get("skipped"):
         return f"{record['video']}: {record['output']} is there already"
+    signals = describe_signals(record["signal_shares"])
     return (
         f"{record['video']}: {record['canvases']} canvases in {record['groups']} groups, "
-        f"{record['visual_tokens']:,} visual tokens by {record['signal_source']}, {record['seconds']:.2f} s "
-        f"-> {record['output']}"
+        f"{record['visual_tokens']:,} visual tokens by {signals}, {record['seconds']:.2f} s -> {record['output']}"
     )
