@@ -35,7 +35,18 @@ viz = ["matplotlib>=3.8"]
 # Matching, distances to boundaries: `evaluation.tracking`.
 evaluate = ["scipy>=1.11"]
 # parameterized: transformers' own test suites import it, see tests/common.
-test = [*train, *viz, *evaluate, "parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "scikit-video==1.1.11"]
+# What transformers' own server needs, and the client that the tests ask it with.
+serve = ["transformers[serving]", "openai>=1.98"]
+test = [
+    *train,
+    *viz,
+    *evaluate,
+    *serve,
+    "parameterized>=0.9",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "scikit-video==1.1.11",
+]
 
 extras_require = {
     "train": train,
@@ -43,6 +54,7 @@ extras_require = {
     "bits": ["codec-video-prep==0.2.5"],
     "viz": viz,
     "eval": evaluate,
+    "serve": serve,
     "test": test,
     "dev": [*test, "ruff>=0.17", "transformers-mlinter>=0.1.5"],
 }

@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""transformers' server over HTTP, asked through the `openai` client as its users ask it."""
+
+import base64
+import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
+from transformers_ov2.evaluation.answers import answer
+
+
+openai = pytest.importorskip("openai")
+uvicorn = pytest.importorskip("uvicorn")
+
+ASSETS = Path(__file__).parents[1] / "examples" / "assets"
+CODEC = {"target_canvas": 4, "max_pixels": 12544}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    network = OV2ForConditionalGeneration(OV2Config.from_pretrained(ASSETS / "tiny-ov2"))
+    processor = OV2Processor.from_pretrained(ASSETS / "tiny-ov2")
+    # A random model that writes letters: halves of characters would be lost between the chunks of a stream.
+    words = processor.batch_decode([[token] for token in range(network.config.text_config.vocab_size)])
+    network.generation_config.suppress_tokens = [token for token, word in enumerate(words) if not word.isalpha()]
+    network.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    from transformers_ov2.serving import MediaPolicy, build_app
+
+    app = build_app(
+        model,
+        media=MediaPolicy(folders=(ASSETS,)),
+        processor_options={"codec": CODEC, "max_tokens": 2000},
+        device="cpu",
+    )
+    process = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=process.run)
+    thread.start()
+    while not process.started:
+        time.sleep(0.05)
+    port = process.servers[0].sockets[0].getsockname()[1]
+    yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+    process.should_exit = True
+    thread.join()
+
+
+def data_url(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def picture() -> bytes:
+    content = io.BytesIO()
+    PIL.Image.fromarray((np.indices((64, 64)).sum(0)[..., None] * [2, 1, 0]).astype(np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+def part(name: str) -> dict:
+    if name == "picture":
+        return {"type": "image_url", "image_url": {"url": data_url("image/png", picture())}}
+    return {"type": "video_url", "video_url": {"url": data_url("video/mp4", (ASSETS / name).read_bytes())}}
+
+
+def ask(client, model, *parts, **options):
+    content = [*parts, {"type": "text", "text": "What happens?"}]
+    return client.chat.completions.create(
+        model=model,
+        messages=options.pop("messages", [{"role": "user", "content": content}]),
+        max_tokens=options.pop("max_tokens", 4),
+        temperature=0,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """What the model answers without a server between."""
+    processor, network = AutoProcessor.from_pretrained(model), AutoModelForImageTextToText.from_pretrained(model)
+
+    def run(*blocks, **options):
+        conversation = [{"role": "user", "content": [*blocks, {"type": "text", "text": "What happens?"}]}]
+        return answer(network, processor, [conversation], processor_kwargs=options, max_new_tokens=4)[0]
+
+    return run
+
+
+def test_image(server, model, expected):
+    found = ask(server, model, part("picture"))
+    assert found.choices[0].message.content.strip() == expected(
+        {"type": "image", "image": PIL.Image.open(io.BytesIO(picture()))}
+    )
+    assert found.usage.completion_tokens == 4
+
+
+def test_codec_video_and_frames_by_option(server, model, expected):
+    video = {"type": "video", "video": str(ASSETS / "ball.mp4")}
+    codec = ask(server, model, part("ball.mp4"))
+    assert codec.choices[0].message.content.strip() == expected(video, codec=CODEC, max_tokens=2000)
+    frames = ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": {"num_frames": 4}})
+    assert frames.choices[0].message.content.strip() == expected(
+        video, video_backend="frames", num_frames=4, max_tokens=2000
+    )
+    assert codec.usage.prompt_tokens != frames.usage.prompt_tokens
+
+
+def test_streaming_gives_the_same_answer(server, model):
+    whole = ask(server, model, part("ball.mp4")).choices[0].message.content
+    chunks = list(ask(server, model, part("ball.mp4"), stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text.strip() == whole.strip() and len(chunks) > 2
+
+
+def test_several_turns_and_a_second_video(server, model):
+    question = [part("ball.mp4"), {"type": "text", "text": "What happens?"}]
+    messages = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": "A ball bounces."},
+        {"role": "user", "content": [part("lamp.mp4"), {"type": "text", "text": "And here?"}]},
+    ]
+    found = ask(server, model, messages=messages)
+    once = ask(server, model, messages=messages[:1])
+    assert found.usage.prompt_tokens > 1.5 * once.usage.prompt_tokens
+
+
+def test_responses_endpoint(server, model):
+    content = [
+        {"type": "input_image", "image_url": data_url("image/png", picture())},
+        {"type": "input_text", "text": "What happens?"},
+    ]
+    found = server.responses.create(
+        model=model, input=[{"role": "user", "content": content}], max_output_tokens=4, stream=False, temperature=0
+    )
+    assert found.output_text.strip() == ask(server, model, part("picture")).choices[0].message.content.strip()
+
+
+def test_eight_requests_at_once(server, model):
+    names = ["ball.mp4", "cart.mp4", "lamp.mp4", "picture"] * 2
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda name: ask(server, model, part(name)).choices[0].message.content, names))
+    assert found[:4] == found[4:]
+    assert found[0] == ask(server, model, part("ball.mp4")).choices[0].message.content
+
+
+def test_files_of_an_allowed_folder(server, model):
+    path = {"type": "video_url", "video_url": {"url": (ASSETS / "ball.mp4").as_uri()}}
+    assert ask(server, model, path).choices == ask(server, model, part("ball.mp4")).choices
+
+
+BAD = {
+    "a local file": ({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}, "Local files are refused"),
+    "a path": ({"type": "video_url", "video_url": {"url": "/etc/hostname"}}, "Local files are refused"),
+    "a path that climbs": (
+        {"type": "video_url", "video_url": {"url": f"{ASSETS}/../../setup.py"}},
+        "Local files are refused",
+    ),
+    "a missing file": ({"type": "video_url", "video_url": {"url": f"{ASSETS}/none.mp4"}}, "no such file"),
+    "the machine itself": (
+        {"type": "video_url", "video_url": {"url": "http://127.0.0.1:9/a.mp4"}},
+        "127.0.0.1",
+    ),
+    "an image of the machine itself": (
+        {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}},
+        "127.0.0.1",
+    ),
+    "another scheme": ({"type": "image_url", "image_url": {"url": "ftp://example.com/a.png"}}, "scheme 'ftp'"),
+    "no video": (
+        {"type": "video_url", "video_url": {"url": data_url("video/mp4", b"nothing")}},
+        "not a readable video",
+    ),
+    "no image": ({"type": "image_url", "image_url": {"url": data_url("image/png", b"nothing")}}, "cannot be read"),
+    "no base64": ({"type": "image_url", "image_url": {"url": "data:image/png;base64,???"}}, "not valid base64"),
+    "audio": ({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}, "'input_audio' is not supported"),
+    "no url": ({"type": "video_url"}, "must be a string"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_content_is_refused_and_the_server_lives(server, model, case):
+    content, sentence = BAD[case]
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(server, model, content)
+    assert sentence in str(refused.value)
+    assert ask(server, model, max_tokens=1).usage.completion_tokens == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"allow_private_network": True}, "may not be set by a request"),
+        ({"images": ["/etc/passwd"]}, "may not be set by a request"),
+        ({"chat_template": "{{ 1 }}"}, "may not be set by a request"),
+        ({"max_tokens": 10**6}, "up to 2000"),
+        ({"codec": {"canvases": 4}}, "no option of the codec-stream tokenizer"),
+    ],
+)
+def test_options_that_belong_to_the_server(server, model, options, sentence):
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": options})
+    assert sentence in str(refused.value)
+
+
+def test_no_other_model_is_loaded(server, model):
+    with pytest.raises(openai.BadRequestError, match="pinned"):
+        ask(server, "somebody/else")
+    assert [each.id for each in server.models.list()] == [model]
