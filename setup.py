@@ -34,9 +34,9 @@ train = ["trl>=1.16,<2", "peft>=0.21,<1", "datasets>=4.7", "pyyaml>=6"]
 viz = ["matplotlib>=3.8"]
 # Matching, distances to boundaries: `evaluation.tracking`.
 evaluate = ["scipy>=1.11"]
+# What transformers' own server needs, the client that the tests ask it with included.
+serve = ["transformers[serving]"]
 # parameterized: transformers' own test suites import it, see tests/common.
-# What transformers' own server needs, and the client that the tests ask it with.
-serve = ["transformers[serving]", "openai>=1.98"]
 test = [
     *train,
     *viz,

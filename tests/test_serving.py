@@ -4,6 +4,11 @@
 
 import base64
 import io
+import json
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +21,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
+from transformers_ov2.cli import main
 from transformers_ov2.evaluation.answers import answer
 
 
@@ -219,3 +225,37 @@ def test_no_other_model_is_loaded(server, model):
     with pytest.raises(openai.BadRequestError, match="pinned"):
         ask(server, "somebody/else")
     assert [each.id for each in server.models.list()] == [model]
+
+
+def test_command_serves_until_it_is_interrupted(model):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "transformers_ov2", "serve", model, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--target-canvas", "4", "--max-pixels", "12544", "--device", "cpu", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            started = json.loads(process.stdout.readline())
+            assert started == {"url": f"http://127.0.0.1:{port}/v1", "model": model}
+            client = openai.OpenAI(base_url=started["url"], api_key="none", max_retries=8)
+            assert ask(client, model, part("ball.mp4")).usage.completion_tokens == 4
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 130) and "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--allowed-media", "nowhere"], 1, "nowhere: no such folder"),
+        (["--backend", "frames", "--target-canvas", "4"], 2, "do not go with --backend frames"),
+        (["--download-seconds", "0"], 1, "`download_seconds` must be a positive number"),
+    ],
+)
+def test_wrong_options_of_the_command_are_one_sentence(capsys, arguments, code, sentence):
+    try:
+        found = main(["serve", "model", *arguments])
+    except SystemExit as stop:
+        found = stop.code
+    assert found == code and sentence in capsys.readouterr().err

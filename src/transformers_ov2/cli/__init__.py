@@ -16,11 +16,11 @@ import sys
 import warnings
 
 from .. import __version__
-from . import ask, convert, demo, doctor, inspect, merge, tokenize
+from . import ask, convert, demo, doctor, inspect, merge, serve, tokenize
 
 
 PROGRAM = "transformers-ov2"
-COMMANDS = (demo, ask, tokenize, inspect, merge, convert, doctor)
+COMMANDS = (demo, ask, tokenize, inspect, serve, merge, convert, doctor)
 EXAMPLES = """\
 examples:
   transformers-ov2 demo
