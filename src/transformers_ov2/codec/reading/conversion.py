@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """FFmpeg's frames → pictures as they are displayed, at the size asked for, with the side data of the decoder."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -121,28 +122,32 @@ class FrameConverter:
         shrinks = height <= frame.height and width <= frame.width
         if (frame.height, frame.width) == self.target:
             return PlanarPicture.from_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
-        if frame.format.name in ("yuv420p", "yuvj420p") and shrinks and not (frame.width % 2 or frame.height % 2):
-            full_range = frame.color_range == 2 or frame.format.name == "yuvj420p"
-            color = ColorSpace.of_yuv(frame.colorspace, full_range)
-            planes = frame.planes
-        else:
+        planes, color = _planes(frame) if shrinks else (None, RGB)
+        if planes is None:
             # libswscale resizes RGB by way of YUV, which is off by several steps, and 4:2:0 with chroma that is off
             # by up to 20. Plane by plane it is right to the rounding.
-            color, planar = RGB, self.to_rgb.reformat(frame, format="rgb24", threads=1)
-            planes = self.to_planar.reformat(planar, format="gbrp", threads=1).planes
-            planes = (planes[2], planes[0], planes[1])
+            planar = self.to_rgb.reformat(frame, format="rgb24", threads=1)
+            planes, _ = _planes(self.to_planar.reformat(planar, format="gbrp", threads=1))
         out = np.empty((3, height, width), np.uint8)
-        for index, plane in enumerate(planes):
-            pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for index, (pixels, depth) in enumerate(planes):
+            if pixels.shape == (height, width):
+                # Not by libswscale, which makes what has more than 8 bits darker by up to three quarters of a level.
+                half = 1 << (depth - 8) >> 1
+                out[index] = ((pixels.astype(np.uint32) + half) >> (depth - 8)).clip(0, 255) if half else pixels
+                continue
+            # Values of more than 8 bits are scaled and brought to 8 in one step.
             resized = (self.resize_chroma if index else self.resize_first).reformat(
-                av.VideoFrame.from_numpy_buffer(pixels, format="gray8"),
+                av.VideoFrame.from_numpy_buffer(pixels, format="gray8" if depth == 8 else f"gray{depth}le"),
                 width,
                 height,
+                format="gray8",
                 interpolation=_AREA if shrinks else _BILINEAR,
                 threads=1,
             )
             plane = resized.planes[0]
             out[index] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+        if len(planes) == 1:
+            out[1:] = out[0]
         return PlanarPicture(out, color)
 
     def _vectors(self, side_data: av.sidedata.motionvectors.MotionVectors, frame: av.VideoFrame) -> np.ndarray:
@@ -179,3 +184,37 @@ class FrameConverter:
             row, column = (np.arange(now) * have // now for now, have in zip(self.macroblocks, steps.shape))
             steps = steps[row[:, None], column]
         return self.orientation.turn(steps)
+
+
+# Names of the pixel formats whose planes are used as they are: planar, with interleaved chroma, and grey.
+_PLANAR = re.compile(r"(?:yuv[aj]?4\d\dp|gbra?p|gray)(?:9le|1[0246]le)?")
+_INTERLEAVED = re.compile(r"nv(?:12|21|16|24|42)|p[024]1[026]le")
+
+
+def _planes(frame: av.VideoFrame) -> tuple[list[tuple[np.ndarray, int]] | None, ColorSpace]:
+    """Y, U and V, or R, G and B, or grey alone, as `[height, width]` and their bits; None where they are packed or
+    where chroma reaches over the edge of the picture."""
+    layout, width, height = frame.format, frame.width, frame.height
+    name, components = layout.name, layout.components[:3]
+    interleaved = _INTERLEAVED.fullmatch(name)
+    if not interleaved and not _PLANAR.fullmatch(name):
+        return None, RGB
+    # Interleaved values of 10 and 12 bits are the upper ones of 16.
+    depth = 16 if name[0] == "p" else components[0].bits
+    dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
+    planes = [np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize) for plane in frame.planes]
+    if len(components) == 1 or layout.is_rgb:
+        return [(planes[component.plane][:height, :width], depth) for component in components], RGB
+    wide, high = layout.chroma_width(), layout.chroma_height()
+    if width % wide or height % high:
+        return None, RGB
+    if interleaved:
+        pairs = planes[1].view(f"<u{2 * dtype.itemsize}")[:high, :wide]
+        chroma = [pairs.astype(dtype), (pairs >> (8 * dtype.itemsize)).astype(dtype)]
+        planes[1:] = chroma[::-1] if name in ("nv21", "nv42") else chroma
+    full_range = frame.color_range == 2 or name.startswith("yuvj")
+    color = ColorSpace.of_yuv(frame.colorspace, full_range, subsampled=(wide, high) != (width, height))
+    return [
+        (plane[:rows, :columns], depth)
+        for plane, rows, columns in zip(planes, (height, high, high), (width, wide, wide))
+    ], color

@@ -34,12 +34,13 @@ class ColorSpace:
 
     @staticmethod
     @functools.cache
-    def of_yuv(colorspace: int, full_range: bool) -> ColorSpace:
+    def of_yuv(colorspace: int, full_range: bool, subsampled: bool = True) -> ColorSpace:
         """
         The colour space of YUV planes with an AVColorSpace and range, as libswscale reads them.
 
-        Its conversion of 4:2:0 pictures to RGB truncates every product: its frames, PyAV's, are half a grey level
-        darker for each that is not whole. So are these, that a video has one brightness however it is read.
+        Its conversion of pictures with subsampled chroma to RGB truncates every product: its frames, PyAV's, are half
+        a grey level darker for each that is not whole. So are these, that a video has one brightness however it is
+        read. That of 4:4:4 rounds.
         """
         red, blue = _LUMA_WEIGHTS.get(colorspace, _BT601)
         green = 1 - red - blue
@@ -51,7 +52,7 @@ class ColorSpace:
             ]
         )
         matrix = to_rgb * ([1, 1, 1] if full_range else [255 / 219, 255 / 224, 255 / 224])
-        truncated = np.array([0.5, 1.0, 0.5]) + (0 if full_range else 0.5)
+        truncated = (np.array([0.5, 1.0, 0.5]) + (0 if full_range else 0.5)) * subsampled
         offset = -matrix @ [0 if full_range else 16, 128, 128] - truncated
         luma = np.array([matrix[0, 0], 0, 0])
         return ColorSpace(*(array.astype(np.float32) for array in (matrix, offset, luma)))
