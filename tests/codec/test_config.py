@@ -67,6 +67,7 @@ INTEGERS = [
     "min_pixels",
     "max_pixels",
     "source_frames_per_canvas",
+    "frame_budget",
     "min_group_frames",
     "max_group_frames",
     "max_tokens",
@@ -85,6 +86,20 @@ def test_integers_below_one_are_refused(name, value):
 def test_integers_of_another_type_are_refused(name, value):
     with pytest.raises(TypeError, match=f"`{name}` must be an integer"):
         CodecStreamConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "groups"), [(0.04, 1), (11.9, 1), (12.1, 2), (32, 4), (123.9, 15), (128, 16), (7200, 16)]
+)
+def test_automatic_number_of_canvases(seconds, groups):
+    assert CodecStreamConfig(target_canvas="auto").num_canvases(seconds) == 4 * groups
+    assert CodecStreamConfig(target_canvas="auto", images_per_group=8).num_canvases(seconds) == 8 * groups
+    assert CodecStreamConfig(target_canvas=5).num_canvases(seconds) == 5
+
+
+def test_other_words_than_auto_are_refused():
+    with pytest.raises(TypeError, match='`target_canvas` must be an integer or "auto", got \'all\''):
+        CodecStreamConfig(target_canvas="all")
 
 
 def test_negative_threads_are_refused():

@@ -73,6 +73,17 @@ class TestCanvases:
         assert len(stream.canvases) == target
         assert_well_formed(stream, 75)
 
+    @pytest.mark.parametrize("grouping", ["packet_energy", "fixed", "readiness"])
+    def test_automatic(self, clip, grouping):
+        stream = tokenize_video(clip, target_canvas="auto", grouping=grouping)  # 3 seconds: one group
+        assert_same(stream, tokenize_video(clip, target_canvas=4, grouping=grouping))
+
+    def test_frame_budget(self, clip):
+        everything = tokenize_video(clip, target_canvas=4, source_frames_per_canvas=1)
+        stream = tokenize_video(clip, target_canvas=4, source_frames_per_canvas=1, frame_budget=20)
+        assert len(everything.frame_ids) > 30 and len(stream.frame_ids) == 20
+        assert_well_formed(stream, 75)
+
     @pytest.mark.parametrize("selection", SELECTIONS)
     @pytest.mark.parametrize("per_group", [1, 2, 4, 8])
     def test_images_per_group(self, clip, selection, per_group):

@@ -15,6 +15,9 @@ from typing import Any
 GROUPINGS = ("packet_energy", "readiness", "fixed")
 SELECTIONS = ("evidence", "state")
 BIT_SOURCES = ("auto", "stock", "codec-video-prep")
+# `target_canvas="auto"`: the number of groups of arXiv 2605.25979.
+AUTO_GROUP_SECONDS = 8.0
+MAX_AUTO_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,10 @@ class CodecStreamConfig:
     default.
 
     Args:
-        target_canvas (`int`, defaults to 32):
+        target_canvas (`int` or `"auto"`, defaults to 32):
             Number of canvases of a video. Exactly this many are made when the video has `images_per_group` frames for
-            each of its groups (`grouping="readiness"` only aims at it, as the reference tool does).
+            each of its groups (`grouping="readiness"` only aims at it, as the reference tool does). `"auto"` is a
+            group for every 8 seconds of the video, from 1 to 16 groups, the budget of the paper.
         images_per_group (`int`, defaults to 4):
             Canvases of a group: one I-canvas and `images_per_group - 1` P-canvases.
         group_size (`int`, defaults to 32):
@@ -62,6 +66,10 @@ class CodecStreamConfig:
             Weight of residual energy, likewise.
         bitrate_weight (`float`, defaults to 0.5):
             Weight of the bitrate prior, likewise.
+        frame_budget (`int`, defaults to 1024):
+            About as many source frames are decoded at canvas size and scored, evenly spread over those that others are
+            predicted from; more where `source_frames_per_canvas` asks for more (`"packet_energy"` and `"fixed"`). All
+            of them in shorter videos, the sparser the longer the video. Speed and memory follow from it.
         crowding_penalty (`float`, defaults to 0.35):
             λ of `score / sqrt(1 + λ · rank)` for the block of that rank inside its frame (`selection="evidence"`; 0
             ranks by score alone).
@@ -80,7 +88,7 @@ class CodecStreamConfig:
             not depend on it.
     """
 
-    target_canvas: int = 32
+    target_canvas: int | str = 32
     images_per_group: int = 4
     group_size: int = 32
     patch: int = 14
@@ -91,6 +99,7 @@ class CodecStreamConfig:
     selection: str = "evidence"
     bit_source: str = "auto"
     source_frames_per_canvas: int = 8
+    frame_budget: int = 1024
     motion_weight: float = 0.1
     residual_weight: float = 0.0
     bitrate_weight: float = 0.5
@@ -103,7 +112,6 @@ class CodecStreamConfig:
 
     def __post_init__(self):
         for name in (
-            "target_canvas",
             "images_per_group",
             "group_size",
             "patch",
@@ -111,10 +119,13 @@ class CodecStreamConfig:
             "min_pixels",
             "max_pixels",
             "source_frames_per_canvas",
+            "frame_budget",
             "min_group_frames",
             "max_group_frames",
         ):
             self._set_int(name, least=1)
+        if self.target_canvas != "auto":
+            self._set_int("target_canvas", least=1, kind='an integer or "auto"')
         self._set_int("num_threads", least=0)
         if self.max_tokens is not None:
             self._set_int("max_tokens", least=1)
@@ -150,6 +161,12 @@ class CodecStreamConfig:
         """Side of a block in pixels; the sides of a canvas are multiples of it."""
         return self.patch * self.merge
 
+    def num_canvases(self, seconds: float) -> int:
+        """Canvases of a video that lasts `seconds`: `target_canvas`, or what `"auto"` is for it."""
+        if self.target_canvas != "auto":
+            return self.target_canvas
+        return self.images_per_group * min(max(round(seconds / AUTO_GROUP_SECONDS), 1), MAX_AUTO_GROUPS)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CodecStreamConfig:
         """
@@ -175,10 +192,10 @@ class CodecStreamConfig:
         """A copy with the fields in `overrides` changed; raises as `from_dict` does."""
         return self.from_dict({**self.to_dict(), **overrides})
 
-    def _set_int(self, name: str, least: int):
+    def _set_int(self, name: str, least: int, kind: str = "an integer"):
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+            raise TypeError(f"`{name}` must be {kind}, got {value!r}.")
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
         object.__setattr__(self, name, int(value))

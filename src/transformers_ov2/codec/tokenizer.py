@@ -232,7 +232,7 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
     """
     config, table = video.config, video.table
     with clock("demux"):
-        count = config.target_canvas * config.group_size // config.images_per_group
+        count = config.num_canvases(table.duration) * config.group_size // config.images_per_group
         sampled = sample_frames(table.num_frames, count, table.is_key)
     with clock("score"):
         bits = video.read_bits(sampled)

@@ -110,44 +110,61 @@ def test_real_clips_share_their_energy(clip):
     np.testing.assert_allclose(shares, 0.25, atol=0.07)
 
 
-def test_short_group_of_reference_pictures_is_taken_whole():
-    np.testing.assert_array_equal(choose_frames(make_table(np.ones(50)), (10, 42), 32, CONFIG), np.arange(10, 42))
+def test_all_reference_pictures_are_candidates():
+    references = np.arange(300) % 2 == 0
+    chosen = choose_frames(make_table(np.ones(300), references=references), (1, 201), 32, 128, CONFIG)
+    np.testing.assert_array_equal(chosen, [1, *range(2, 201, 2)])
 
 
 @pytest.mark.parametrize("limit", [1, 4, 32])
 def test_there_are_frames_to_fill_the_canvases(limit):
     table = make_table(np.ones(50), references=np.arange(50) == 0)
-    assert len(choose_frames(table, (3, 40), limit, CONFIG)) == max(4, limit // 2)
-    np.testing.assert_array_equal(choose_frames(table, (3, 6), limit, CONFIG), [3, 4, 5])
-
-
-def test_all_reference_pictures_are_candidates():
-    references = np.arange(300) % 2 == 0
-    chosen = choose_frames(make_table(np.ones(300), references=references), (1, 201), 32, CONFIG)
-    np.testing.assert_array_equal(chosen, [1, *range(2, 201, 2)])
+    assert len(choose_frames(table, (3, 40), limit, 64, CONFIG)) == max(4, limit // 2)
+    np.testing.assert_array_equal(choose_frames(table, (3, 6), limit, 64, CONFIG), [3, 4, 5])
 
 
 def test_largest_other_pictures_fill_up_to_half_the_limit():
     references = np.arange(60) % 4 == 0
     sizes = np.arange(60)
-    chosen = choose_frames(make_table(sizes, references=references), (0, 60), 40, CONFIG)
+    chosen = choose_frames(make_table(sizes, references=references), (0, 60), 40, 80, CONFIG)
     np.testing.assert_array_equal(np.setdiff1d(chosen, np.arange(0, 60, 4)), [54, 55, 57, 58, 59])
 
 
-def test_long_group_decodes_a_bounded_number_of_pictures():
-    n, gop, limit = 5000, 250, 32
+@pytest.mark.parametrize("n", [100, 101, 150, 250, 1000, 1599])
+@pytest.mark.parametrize("gop", [40, 10**6])
+def test_candidates_get_sparser_with_length_and_reach_the_end(n, gop):
     table = make_table(np.random.default_rng(0).integers(10, 1000, n), keys=range(0, n, gop))
-    chosen = choose_frames(table, (0, n), limit, CONFIG)
-    assert chosen[0] == 0 and limit <= len(chosen) <= 2 * limit
-    assert (np.diff(chosen) > 0).all()
-    # A GOP is decoded up to its last candidate.
-    assert sum(chosen[chosen // gop == g].max() % gop + 1 for g in np.unique(chosen // gop)) <= 512 + 6 * limit
-    assert len(np.unique(chosen // gop)) == n // gop  # every GOP is looked into
+    chosen = choose_frames(table, (0, n), 32, 100, CONFIG)
+    assert len(chosen) == 100 and chosen[0] == 0
+    assert np.diff(chosen, append=n).min() >= 1 and np.diff(chosen, append=n).max() <= 2 * np.ceil((n - 1) / 99)
 
 
-def test_long_group_prefers_large_packets():
-    n = 2000
-    sizes = np.full(n, 100)
-    sizes[5:300:20] = 5000
-    chosen = choose_frames(make_table(sizes), (0, n), 32, CONFIG)
-    assert np.isin(np.arange(5, 300, 20), chosen).mean() > 0.9
+def test_of_a_run_the_largest_packet_is_the_candidate():
+    sizes = np.full(1000, 100)
+    sizes[5::20] = 5000
+    sizes[250::250] = 10**6  # key frames, whose bytes say nothing
+    chosen = choose_frames(make_table(sizes, keys=range(0, 1000, 250)), (0, 1000), 32, 100, CONFIG)
+    assert np.isin(np.arange(5, 1000, 20), chosen).all()
+
+
+@pytest.mark.parametrize("gop", [50, 250, 10**6])
+def test_a_very_long_video_is_decoded_in_part_and_looked_at_to_its_end(gop):
+    n, most = 50_000, 100
+    table = make_table(np.random.default_rng(0).integers(10, 1000, n), keys=range(0, n, gop))
+    chosen = choose_frames(table, (0, n), 32, most, CONFIG)
+    assert len(chosen) == most
+    assert np.diff(chosen, append=n).max() <= 2 * np.ceil((n - 1) / (most - 1))
+    _, last = np.unique((chosen // gop)[::-1], return_index=True)
+    decoded = (chosen[::-1][last] % gop + 1).sum()  # a GOP is decoded up to its last candidate
+    # A single GOP must be decoded to be looked at.
+    assert decoded <= 16 * most or gop > n
+
+
+@pytest.mark.parametrize("n", range(1, 60, 7))
+def test_choices_of_any_size(n):
+    rng = np.random.default_rng(n)
+    table = make_table(rng.integers(1, 9, n), keys=rng.integers(0, n, 3), references=rng.random(n) < 0.7)
+    for most in range(4, n + 2):
+        chosen = choose_frames(table, (n // 5, n), 8, most, CONFIG)
+        assert chosen[0] == n // 5 and (np.diff(chosen) > 0).all() and len(chosen) <= most
+        assert len(chosen) >= min(4, n - n // 5)

@@ -15,6 +15,12 @@ from ..reading.packets import PacketTable
 from .grouping import choose_frames, count_groups, partition_fixed, partition_packet_energy
 
 
+# Frames that are scored for each frame that may give blocks, at least.
+FRAMES_TO_CHOOSE_FROM = 2
+# Memory for the frames of a group, in bytes.
+HELD_BYTES = 192 * 2**20
+
+
 @dataclass
 class GroupPlan:
     """
@@ -64,14 +70,14 @@ def plan_groups(
     Raises:
         ValueError: `max_tokens` does not hold one canvas and its timestamp.
     """
-    num_canvases = min(config.target_canvas, table.num_frames)
+    num_canvases = min(config.num_canvases(table.duration), table.num_frames)
     if config.max_tokens is None:
-        return _plan(table, num_canvases, config)
+        return _plan(table, num_canvases, tokens_per_canvas, config)
     timestamps_per_canvas = math.ceil(config.source_frames_per_canvas / 2)
     sure = min(timestamps_per_canvas, table.num_frames // num_canvases)
     most = config.max_tokens // (tokens_per_canvas + sure * timestamp_tokens(0.0))
     for count in range(min(num_canvases, max(most, 1)), 0, -1):
-        plans = _plan(table, count, config)
+        plans = _plan(table, count, tokens_per_canvas, config)
         text_per_canvas = (config.max_tokens - count * tokens_per_canvas) / count
         for plan in plans:
             cost = max(timestamp_tokens(seconds) for seconds in table.seconds[plan.frames].tolist())
@@ -91,15 +97,27 @@ def _timestamps_wanted(plan: GroupPlan, per_canvas: int) -> int:
     return min(len(plan.frames), per_canvas * plan.num_canvases)
 
 
-def _plan(table: PacketTable, num_canvases: int, config: CodecStreamConfig) -> list[GroupPlan]:
+def _plan(table: PacketTable, num_canvases: int, tokens_per_canvas: int, config: CodecStreamConfig) -> list[GroupPlan]:
     partition = {"packet_energy": partition_packet_energy, "fixed": partition_fixed}[config.grouping]
     per_group = config.images_per_group
     num_groups = count_groups(table.num_frames, math.ceil(num_canvases / per_group), config)
     bounds = partition(table, num_groups, config)
+    references = np.concatenate([[0], np.cumsum(table.is_reference)])
+    held = held_frames(tokens_per_canvas, config)
     plans = []
     for start, end in bounds.tolist():
         canvases = min(per_group, num_canvases - per_group * len(plans))
         limit = config.source_frames_per_canvas * canvases
-        frames = choose_frames(table, (start, end), limit, config)
+        # An equal density all over the video, and in short groups as many as it takes to choose from.
+        share = config.frame_budget * (references[end] - references[start]) // max(1, references[-1])
+        frames = choose_frames(
+            table, (start, end), limit, min(max(int(share), FRAMES_TO_CHOOSE_FROM * limit), held), config
+        )
         plans.append(GroupPlan(start, end, frames, canvases, min(limit, len(frames))))
     return plans
+
+
+def held_frames(tokens_per_canvas: int, config: CodecStreamConfig) -> int:
+    """How many frames of a group fit in memory: three bytes a pixel for the picture, and its colours in cells."""
+    pixels = tokens_per_canvas * config.factor**2
+    return max(config.images_per_group, HELD_BYTES // (4 * pixels))

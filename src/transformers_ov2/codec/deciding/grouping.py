@@ -6,6 +6,7 @@ The byte size of P- and B-packets is an energy signal over time (LLaVA-OneVision
 get short groups, stable regions long ones. `choose_frames` then picks the frames of a group that are worth decoding.
 """
 
+import bisect
 import math
 
 import numpy as np
@@ -16,11 +17,8 @@ BIN_SECONDS = 0.5
 MIN_GROUP_SECONDS = 1.5
 MAX_GROUP_SECONDS = 6.0
 
-# Pictures that may be decoded of a whole video, and besides for each frame that may give blocks; candidates for each
-# such frame in groups that have more.
-DECODE_PICTURES = 512
-DECODE_FACTOR = 6
-SPARSE_FACTOR = 2
+# Pictures that may be decoded for each frame that is scored.
+DECODE_FACTOR = 16
 
 
 def _frame_spans(table) -> np.ndarray:
@@ -119,51 +117,63 @@ def partition_packet_energy(table, num_groups: int, config) -> np.ndarray:
     return np.stack([edges[:-1], edges[1:]], axis=1)
 
 
-def choose_frames(table, bounds, limit: int, config) -> np.ndarray:
+def choose_frames(table, bounds, limit: int, most: int, config) -> np.ndarray:
     """The frames of one group that are worth decoding and scoring, known from the packet table alone.
 
     Blocks come from at most `limit` frames in the end, and which ones is best told from the pictures: packets betray
     what happens in a still or panning scene, but drown in noise and fades. So all reference pictures are candidates,
-    as long as they are no more than `DECODE_FACTOR · limit` and the group's share of `DECODE_PICTURES`: decoding one
-    takes those before it anyway, and together they miss no event longer than the few frames between them. Other
-    pictures are added, largest packet first, only where there are fewer than half the limit: they cost their own
-    decoding, and show little that the reference pictures beside them do not.
+    as long as they are no more than `most`: decoding one takes those before it anyway. Other pictures are added,
+    largest packet first, only where there are fewer than half the limit: they cost their own decoding, and show little
+    that the reference pictures beside them do not.
 
-    In a longer group every GOP is decoded only as far as an equal share of that many pictures reaches (a short one
-    whole), and `SPARSE_FACTOR · limit` of these are candidates: of each equal run of them the one of largest packet.
+    Of more reference pictures, the candidates are one of each of `most` equal runs, the one of largest packet, so that
+    they get sparser bit by bit as a video gets longer, and every GOP is looked at to its end. Only where that would
+    take more than `DECODE_FACTOR · most` pictures to decode, candidates move towards the key frames before them: as
+    little as it takes, and never out of their run.
 
     Args:
         table (`PacketTable`): one entry per shown frame, presentation order.
         bounds (`tuple[int, int]`): half-open frame bounds of the group.
         limit (`int`): how many frames may give blocks in the end.
+        most (`int`): how many frames to choose at most.
         config (`CodecStreamConfig`): `images_per_group` is used: as many frames are needed to fill the canvases.
 
     Returns:
         `np.ndarray` of shape `(num_candidates,)`, int64: ascending presentation indices, the group's first frame among
-        them; at least `min(limit // 2, end - start)`.
+        them; at least `min(limit // 2, most, end - start)`.
     """
     start, end = int(bounds[0]), int(bounds[1])
     frames = np.arange(start, end, dtype=np.int64)
     candidate = table.is_reference[start:end].copy()
     candidate[0] = True
     references = frames[candidate]
-    least = max(limit // 2, config.images_per_group)
+    least = min(max(limit // 2, config.images_per_group), most)
     if len(references) < least:
         others = frames[~candidate]
         largest = np.argsort(-table.size[others], kind="stable")[: least - len(references)]
         return np.sort(np.concatenate([references, others[largest]]))
-    most = DECODE_FACTOR * limit + DECODE_PICTURES * (end - start) // table.num_frames
     if len(references) <= most:
         return references
+    # The first frame may be the anchor: it is a run of its own.
+    run = np.concatenate([[0], 1 + np.arange(len(references) - 1) * (most - 1) // (len(references) - 1)])
+    first_of_run = np.flatnonzero(np.diff(run, prepend=-1))
     gop = np.cumsum(table.is_key[references])
-    depth = np.arange(len(references)) - np.searchsorted(gop, gop)  # pictures of its GOP to decode before it
-    lengths = np.bincount(gop - gop[0])
-    reach = int(
-        np.searchsorted([np.minimum(lengths, r).sum() for r in range(1, lengths.max() + 1)], most, side="right")
-    )
-    reachable = references[depth < max(1, reach)]
-    runs = np.arange(len(reachable)) * (SPARSE_FACTOR * limit - 1) // len(reachable)
-    runs[0] = -1  # the anchor is sure
-    size = np.where(table.is_key[reachable], np.iinfo(np.int64).max, table.size[reachable])
-    order = np.lexsort((reachable, -size, runs))
-    return np.sort(reachable[order[np.unique(runs[order], return_index=True)[1]]])
+    first_of_gop = np.flatnonzero(np.diff(gop, prepend=-1))
+    # Pictures of its GOP to decode up to each one, those of earlier groups aside.
+    depth = np.arange(len(references)) - np.repeat(first_of_gop, np.diff(first_of_gop, append=len(references))) + 1
+
+    def reachable(reach: int) -> np.ndarray:
+        """Frames no deeper than `reach`, and the first of the runs that have none."""
+        near = depth <= reach
+        near[first_of_run] |= ~np.logical_or.reduceat(near, first_of_run)
+        return near
+
+    def decoded(reach: int) -> int:
+        return int(np.maximum.reduceat(np.where(reachable(reach), depth, 0), first_of_gop).sum())
+
+    reach = bisect.bisect_right(range(1, int(depth.max()) + 1), DECODE_FACTOR * most, key=decoded)
+    near = reachable(max(1, reach))
+    # The bytes of a key frame say where the encoder put it: it is as good as any other.
+    size = np.where(table.is_key[references], np.median(table.size[references]), table.size[references])
+    order = np.lexsort((references, -size, ~near, run))
+    return references[np.sort(order[first_of_run])]

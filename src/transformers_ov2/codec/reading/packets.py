@@ -60,6 +60,11 @@ class PacketTable:
     def num_frames(self) -> int:
         return len(self.pts)
 
+    @property
+    def duration(self) -> float:
+        """Seconds, the last frame shown as long as the average one."""
+        return float(self.seconds[-1]) + (1 / self.fps if self.fps > 0 else 0.0)
+
 
 @dataclass(eq=False)
 class PacketSequence:
