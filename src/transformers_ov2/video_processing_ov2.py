@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Video processor of LLaVA-OneVision-2: videos in, patch rows with their grid and positions out."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -672,9 +673,9 @@ class OV2VideoProcessor(BaseVideoProcessor):
         Number of patches of a video of the given size; serving engines call it without the video at hand.
 
         Exact for `video_backend="frames"`, where `num_frames` is the number of frames that are used. For
-        `video_backend="codec"` it is the upper bound `target_canvas` × patches of a canvas: a short video gives fewer
-        (and `grouping="readiness"` may give more, known only once its packets are read). With `max_tokens`, which
-        leaves room for timestamps, it is an upper bound for both.
+        `video_backend="codec"` it is the upper bound `target_canvas` (for `"auto"` that of a long video) × patches of
+        a canvas: a short video gives fewer (and `grouping="readiness"` may give more, known only once its packets are
+        read). With `max_tokens`, which leaves room for timestamps, it is an upper bound for both.
 
         Args:
             num_frames (`int`), height (`int`), width (`int`): of the video, in frames and pixels.
@@ -686,7 +687,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
         options = self._resolve_options({k: v for k, v in (videos_kwargs or {}).items() if v is not None})
         if options["video_backend"] == "codec":
             config = options["codec"]
-            num_frames = config.target_canvas
+            num_frames = config.num_canvases(math.inf)
             height, width = canvas_size(height, width, config)
         elif options["do_resize"]:
             size = options["size"]

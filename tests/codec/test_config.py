@@ -98,7 +98,7 @@ def test_automatic_number_of_canvases(seconds, groups):
 
 
 def test_other_words_than_auto_are_refused():
-    with pytest.raises(TypeError, match='`target_canvas` must be an integer or "auto", got \'all\''):
+    with pytest.raises(TypeError, match="`target_canvas` must be an integer or \"auto\", got 'all'"):
         CodecStreamConfig(target_canvas="all")
 
 

@@ -147,7 +147,7 @@ def _plan(table, size: tuple[int, int], config, duration: float) -> dict[str, An
     tokens = {"canvas_height": size[0], "canvas_width": size[1], "per_canvas": per_canvas}
     if config.grouping == "readiness":
         # It aims at this many; its groups follow from the scores of pictures.
-        return {"plan": None, "tokens": {**tokens, "canvases": config.target_canvas}}
+        return {"plan": None, "tokens": {**tokens, "canvases": config.num_canvases(duration)}}
     plans = plan_groups(table, per_canvas, config)
     groups, timestamps = [], 0
     for plan in plans:

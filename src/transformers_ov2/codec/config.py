@@ -165,7 +165,7 @@ class CodecStreamConfig:
         """Canvases of a video that lasts `seconds`: `target_canvas`, or what `"auto"` is for it."""
         if self.target_canvas != "auto":
             return self.target_canvas
-        return self.images_per_group * min(max(round(seconds / AUTO_GROUP_SECONDS), 1), MAX_AUTO_GROUPS)
+        return self.images_per_group * round(min(max(seconds / AUTO_GROUP_SECONDS, 1), MAX_AUTO_GROUPS))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CodecStreamConfig:
