@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
-from transformers_ov2 import OV2ForConditionalGeneration, OV2Processor, merging
+from transformers_ov2 import OV2ForConditionalGeneration, OV2MoeForConditionalGeneration, OV2Processor, merging
 from transformers_ov2.merging import convert_checkpoint, merge_checkpoints
 
 
@@ -43,7 +50,11 @@ def write_language_model(folder: Path, fixtures: Path, shard_size="1GB", dtype=t
         "bos_token_id": None,
         **overrides,
     }
-    model = Qwen3ForCausalLM(Qwen3Config(**options)).to(dtype)
+    if "num_experts" in options:
+        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**options))
+    else:
+        model = Qwen3ForCausalLM(Qwen3Config(**options))
+    model = model.to(dtype)
     model.generation_config.temperature = 0.7
     model.generation_config.do_sample = True
     model.save_pretrained(folder, max_shard_size=shard_size)
@@ -175,6 +186,47 @@ def test_tied_embeddings_and_dtypes_stay(encoder, fixtures, tmp_path):
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto")
     assert model.dtype == torch.bfloat16
     assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
+
+
+def test_mixture_of_experts(encoder, fixtures, tmp_path):
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    text = write_language_model(tmp_path / "text", fixtures, **experts)
+    folder = merge_checkpoints(encoder, text, tmp_path / "out")
+    tensors = load_file(folder / "model.safetensors")
+    assert "model.language_model.layers.1.mlp.experts.3.up_proj.weight" in tensors
+    model = load(folder)
+    assert type(model) is OV2MoeForConditionalGeneration
+    input_ids = torch.randint(0, 980, (1, 12))
+    with torch.no_grad():
+        expected = Qwen3MoeForCausalLM.from_pretrained(text)(input_ids).logits
+        torch.testing.assert_close(model(input_ids).logits, expected, atol=1e-5, rtol=0)
+
+    native = convert_checkpoint(folder, tmp_path / "native")
+    assert json.loads((native / "config.json").read_text())["architectures"] == ["OV2MoeForConditionalGeneration"]
+    set_config(text, num_experts=5, num_local_experts=5)
+    with pytest.raises(
+        ValueError, match=r"lack model.language_model.layers.0.mlp.experts.4|gate.weight has the shape"
+    ):
+        merge_checkpoints(encoder, text, tmp_path / "five")
+
+
+def test_vision_tower_with_a_head(fixtures, encoder, stage0, language_model, tmp_path):
+    """A whole model whose encoder ends in a norm keeps it, and its pooling head."""
+    folder = tmp_path / "headed"
+    shutil.copytree(stage0, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["use_head"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    head = {
+        f"model.visual.{name}": tensor
+        for name, tensor in load_file(encoder / "model.safetensors").items()
+        if name.startswith(("head.", "layernorm_post."))
+    }
+    save_file({**load_file(stage0 / "model.safetensors"), **head}, folder / "model.safetensors")
+    merged = merge_checkpoints(folder, language_model, tmp_path / "out")
+    case = load_file(fixtures / "encoder" / "image.safetensors")
+    output = encoder_output(load(merged), case["pixel_values"])
+    torch.testing.assert_close(output, case["last_hidden_state"], atol=1e-5, rtol=0)
 
 
 def test_vision_tower_of_a_whole_model(released, language_model, tmp_path):

@@ -20,7 +20,8 @@ from huggingface_hub import snapshot_download, split_torch_state_dict_into_shard
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, GenerationConfig, Qwen2VLImageProcessorPil
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, Qwen2VLImageProcessorPil
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import (
     CONFIG_NAME,
     GENERATION_CONFIG_NAME,
@@ -30,9 +31,9 @@ from transformers.utils import (
     logging,
 )
 
-from .configuration_ov2 import OV2Config, OV2VisionConfig
+from .configuration_ov2 import OV2Config, OV2MoeConfig, OV2VisionConfig
 from .model_card import create_model_card
-from .modeling_ov2 import OV2ForConditionalGeneration
+from .modeling_ov2 import OV2ForConditionalGeneration, OV2MoeForConditionalGeneration
 from .modeling_ov2_vision import OV2VisionModel
 from .processing_ov2 import CHAT_TEMPLATE, OV2Processor
 from .video_processing_ov2 import OV2VideoProcessor
@@ -50,9 +51,13 @@ VISION_TOKENS = {
 }
 WEIGHT_MODES = ("hardlink", "symlink", "copy")
 
-_FULL_MODEL = "llava_onevision2"
+# Model type of the language model → classes of the whole.
+_CLASSES = {
+    "qwen3": (OV2Config, OV2ForConditionalGeneration),
+    "qwen3_moe": (OV2MoeConfig, OV2MoeForConditionalGeneration),
+}
+_MODELS = {config_class.model_type: model_class for config_class, model_class in _CLASSES.values()}
 _ENCODER = "onevision_encoder"
-_LANGUAGE_MODEL = "qwen3"
 _VISUAL_PREFIX, _TEXT_PREFIX = "model.visual.", "model.language_model."
 # What the encoder's file holds and the full model need not have: its pooling head and the norm before that, rotary
 # frequencies that are computed, the merger of another language model.
@@ -88,7 +93,8 @@ def merge_checkpoints(
             a whole LLaVA-OneVision-2, whose vision tower is taken. The pooling head of the stand-alone encoder and the
             norm before it are left out, as in the released models.
         language_model (`str` or `os.PathLike`):
-            Folder or repository of a Qwen3 of any size, with tied or separate output embeddings.
+            Folder or repository of a Qwen3 of any size, dense or a mixture of experts, with tied or separate output
+            embeddings.
         output (`str` or `os.PathLike`):
             Folder to make. It must not exist, or be empty.
         spatial_merge_size (`int`, *optional*):
@@ -184,13 +190,13 @@ def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, 
     output = Path(output)
     _check_free(output)
     checkpoint = _Checkpoint.open(source)
-    if checkpoint.config.get("model_type") != _FULL_MODEL:
+    if checkpoint.config.get("model_type") not in _MODELS:
         raise ValueError(
             f"{checkpoint.name} is no LLaVA-OneVision-2: its model type is {checkpoint.config.get('model_type')!r}, "
-            f"not {_FULL_MODEL!r}."
+            f"not {' or '.join(map(repr, _MODELS))}."
         )
-    config = OV2Config.from_pretrained(checkpoint.folder)
-    config.architectures = [OV2ForConditionalGeneration.__name__]
+    config = AutoConfig.from_pretrained(checkpoint.folder)
+    config.architectures = [_MODELS[config.model_type].__name__]
     processor = OV2Processor.from_pretrained(checkpoint.folder)
 
     files = sorted({file for tensor in checkpoint.tensors.values() for file, _ in tensor.parts})
@@ -358,7 +364,7 @@ def _read_header(name: str, path: Path) -> dict[str, _Stored]:
 
 
 def _merged_config(vision: _Checkpoint, text: _Checkpoint, spatial_merge_size: int | None) -> OV2Config:
-    if vision.config.get("model_type") == _FULL_MODEL:
+    if vision.config.get("model_type") in _MODELS:
         vision_config = dict(vision.config.get("vision_config") or {})
     elif vision.config.get("model_type") == _ENCODER:
         # Nothing is pooled in front of a language model.
@@ -366,18 +372,20 @@ def _merged_config(vision: _Checkpoint, text: _Checkpoint, spatial_merge_size: i
     else:
         raise ValueError(
             f"{vision.name} is no OneVision encoder: its model type is {vision.config.get('model_type')!r}, not "
-            f"{_ENCODER!r} or {_FULL_MODEL!r}."
+            f"{' or '.join(map(repr, (_ENCODER, *_MODELS)))}."
         )
-    if text.config.get("model_type") != _LANGUAGE_MODEL:
+    text_type = text.config.get("model_type")
+    if text_type not in _CLASSES:
         raise ValueError(
-            f"{text.name} is no Qwen3 language model: its model type is {text.config.get('model_type')!r}, not "
-            f"{_LANGUAGE_MODEL!r}."
+            f"{text.name} is no Qwen3 language model: its model type is {text_type!r}, not "
+            f"{' or '.join(map(repr, _CLASSES))}."
         )
+    config_class, model_class = _CLASSES[text_type]
     if spatial_merge_size is not None:
         vision_config["spatial_merge_size"] = spatial_merge_size
     vision_config["out_hidden_size"] = text.config.get("hidden_size")
     try:
-        config = OV2Config(
+        config = config_class(
             text_config=_without_repository(text.config),
             vision_config=_without_repository(vision_config),
             tie_word_embeddings=bool(text.config.get("tie_word_embeddings", False)),
@@ -385,7 +393,7 @@ def _merged_config(vision: _Checkpoint, text: _Checkpoint, spatial_merge_size: i
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = error.__cause__ or error
         raise ValueError(f"{vision.name} and {text.name} make no LLaVA-OneVision-2: {reason}") from error
-    config.architectures = [OV2ForConditionalGeneration.__name__]
+    config.architectures = [model_class.__name__]
     config.dtype = text.dtype
     return config
 
@@ -431,7 +439,7 @@ def _processor(vision_config: OV2VisionConfig, tokenizer) -> OV2Processor:
 
 def _vision_tensors(vision: _Checkpoint) -> dict[str, _Stored]:
     """The encoder's tensors under the names of the full model, its query, key and value projections joined."""
-    prefix = _VISUAL_PREFIX if vision.config["model_type"] == _FULL_MODEL else ""
+    prefix = _VISUAL_PREFIX if vision.config["model_type"] in _MODELS else ""
     tensors = {key.removeprefix(prefix): t for key, t in vision.tensors.items() if key.startswith(prefix)}
     merged = {}
     for key, tensor in tensors.items():
@@ -469,8 +477,9 @@ def _text_tensors(text: _Checkpoint) -> dict[str, _Stored]:
 def _check_tensors(tensors: dict, config: OV2Config, vision: _Checkpoint, text: _Checkpoint) -> dict:
     """The tensors that the model has, in its order. Refuses what is missing, too much or of another shape."""
     with torch.device("meta"):
-        model = OV2ForConditionalGeneration(config)
-    expected = model.state_dict()
+        model = _MODELS[config.model_type](config)
+    # As files have it: each expert on its own.
+    expected = revert_weight_conversion(model, model.state_dict())
     if config.tie_word_embeddings:
         for tied, kept in model._tied_weights_keys.items():
             expected.pop(tied)
@@ -591,9 +600,8 @@ def _finish(partial: Path, output: Path, name: str | Path) -> Path:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the table that tells what is wrong: the error says it
     try:
-        _, report = OV2ForConditionalGeneration.from_pretrained(
-            partial, device_map={"": "meta"}, output_loading_info=True
-        )
+        model_class = _MODELS[AutoConfig.from_pretrained(partial).model_type]
+        _, report = model_class.from_pretrained(partial, device_map={"": "meta"}, output_loading_info=True)
     finally:
         logging.set_verbosity(verbosity)
     if problems := [f"{kind.replace('_', ' ')} {sorted(found)}" for kind, found in report.items() if found]:
