@@ -36,16 +36,19 @@ viz = ["matplotlib>=3.8"]
 evaluate = ["scipy>=1.11"]
 # What transformers' own server needs, the client that the tests ask it with included.
 serve = ["transformers[serving]"]
-# parameterized: transformers' own test suites import it, see tests/common.
+# parameterized: transformers' own test suites import it, see tests/common. build, setuptools, twine: wheel and sdist.
 test = [
     *train,
     *viz,
     *evaluate,
     *serve,
+    "build>=1.2",
     "parameterized>=0.9",
     "pytest>=8",
     "pytest-timeout>=2.3",
     "scikit-video==1.1.11",
+    "setuptools>=77",
+    "twine>=6.1",
 ]
 
 extras_require = {
