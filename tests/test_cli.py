@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -195,6 +196,20 @@ def test_tokenize_writes_assets_and_goes_on(run, tmp_path):
     assert code == 1 and "holds something else" in err
 
 
+def test_tokenize_draws_pictures(run, tmp_path, monkeypatch):
+    code, _, _ = run("tokenize", LAMP, "--out", tmp_path, "--target-canvas", 4, "--max-pixels", 12544, "--pictures")
+    assert code == 0
+    pictures = tmp_path / "lamp" / "pictures"
+    names = ("canvases.png", "energy.png", "rebuild.png", "selection.png", "signals.png", "tokens.png", "video.mp4")
+    assert sorted(path.name for path in pictures.iterdir()) == sorted(names)
+    assert len(read_assets(tmp_path / "lamp").canvases) == 4
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, err = run("tokenize", BALL, "--out", tmp_path, "--pictures")
+    assert code == 1 and 'pip install "transformers-ov2[viz]"' in err
+    assert not (tmp_path / "ball").exists()
+
+
 def test_interrupted_tokenize_leaves_nothing_half_written(run, tmp_path, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -278,13 +293,16 @@ def test_kinds_of_media(item, kind):
 
 
 def test_demo(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     code, out, _ = run("demo", "--json")
     found = json.loads(out)
     assert code == 0
     assert sum(tokens for _, tokens in found["runs"]) == found["tokens"]["videos"] > 0
-    code, out, _ = run("demo", "--video", LAMP, "--prompt", "Does it flash?")
+    assert Image.open("ov2-demo.png").width > 500
+    code, out, _ = run("demo", "--video", LAMP, "--prompt", "Does it flash?", "--picture", "lamp.png")
     assert code == 0
     assert "question   Does it flash?" in out and "seconds  tokens" in out
+    assert Image.open("lamp.png").width > 500
 
     monkeypatch.setattr(demo, "ASSETS", tmp_path)
     code, out, err = run("demo")

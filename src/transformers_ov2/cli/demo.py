@@ -3,7 +3,8 @@
 """
 Answer a question about a bundled clip with a bundled model, without a network.
 
-Both lie in the folder examples/assets of a checkout; the package alone does not hold them.
+Both lie in the folder examples/assets of a checkout; the package alone does not hold them. The picture shows which
+blocks of the clip the model was given (extra viz).
 
 examples:
   transformers-ov2 demo
@@ -16,16 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from .ask import media_part
+from .options import require_viz
 
 
 ASSETS = Path(__file__).parents[3] / "examples" / "assets"
 MAX_NEW_TOKENS = 64
+PICTURE = "ov2-demo.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", help="folder or repository (default: the bundled one)")
     parser.add_argument("--video", metavar="VIDEO", help="path or URL (default: the bundled clip)")
     parser.add_argument("--prompt", metavar="TEXT", help="the question (default: the bundled one)")
+    parser.add_argument("--picture", default=PICTURE, metavar="FILE", help=f"picture to write (default: {PICTURE})")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,18 +39,26 @@ def run(args: argparse.Namespace) -> int:
             "The clip and the model of the demo are in a checkout of the repository (examples/assets), not in the "
             "package: run it there, or pass --model, --video and --prompt."
         )
+    require_viz()
     video, prompt = args.video or str(bundled["video"]), args.prompt or bundled["question"]
     name = args.model or str(bundled["model"])
-    media = [media_part(video)]
+    media_part(video)
 
+    from ..codec import tokenize_video
+    from ..visualization import show_selection
     from .loading import encode, generate, load, token_account
 
     processor, model, is_random = load(name)
-    inputs = encode(processor, media, prompt, {})
-    metadata = inputs["video_metadata"][0]
+    # Tokenized here and not by the processor, so that the picture shows what the model gets.
+    source = processor.video_processor.open_video(video)
+    config = processor.video_processor._resolve_options({"video_backend": "codec"})["codec"]
+    stream = tokenize_video(source, config, timestamp_tokens=processor._timestamp_tokens({}))
+    inputs = encode(processor, [{"type": "video", "video": stream}], prompt, {})
     account = token_account(processor, inputs)
     answer, num_tokens = generate(model, processor, inputs, MAX_NEW_TOKENS)
-    runs = list(zip(metadata.seconds, metadata.run_lengths))
+    show_selection(source, stream).savefig(args.picture)
+    frames, tokens = stream.runs().T
+    runs = list(zip(stream.seconds(frames).tolist(), tokens.tolist()))
     if args.json:
         print(
             json.dumps(
@@ -57,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
                     "prompt": prompt,
                     "answer": answer,
                     "tokens": {**account, "answer": num_tokens},
-                    "signal_shares": metadata.signal_source,
+                    "signal_shares": stream.signal_shares,
                     "runs": runs,
+                    "picture": args.picture,
                 }
             )
         )
@@ -69,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"answer     {answer!r}")
     print(f"tokens     {account['prompt']:,} in the prompt: {account['videos']:,} visual, {account['text']:,} of text")
     print("\n".join(_token_table(runs)))
+    print(f"picture    {args.picture}")
     return 0
 
 

@@ -36,7 +36,7 @@ def encode(processor, media: list[dict], prompt: str, videos: dict[str, Any]) ->
         videos (`dict`): options of the video processor.
 
     Returns:
-        `BatchFeature`: of one sample, with `video_metadata` if there are videos.
+        `BatchFeature`: of one sample.
     """
     return processor.apply_chat_template(
         [{"role": "user", "content": [*media, {"type": "text", "text": prompt}]}],
@@ -44,7 +44,7 @@ def encode(processor, media: list[dict], prompt: str, videos: dict[str, Any]) ->
         add_generation_prompt=True,
         return_dict=True,
         return_tensors="pt",
-        processor_kwargs={"videos_kwargs": videos, "return_metadata": True},
+        processor_kwargs={"videos_kwargs": videos},
     )
 
 

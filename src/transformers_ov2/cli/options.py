@@ -3,6 +3,7 @@
 """Options that several commands share."""
 
 import argparse
+import importlib.util
 import json
 from typing import Any
 
@@ -49,6 +50,12 @@ def describe_signals(shares: dict[str, float]) -> str:
     if len(shares) == 1:
         return next(iter(shares))
     return ", ".join(f"{source} ({share:.0%})" for source, share in shares.items())
+
+
+def require_viz() -> None:
+    """Refuses to draw without matplotlib, before any work is done."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError('Pictures need matplotlib: pip install "transformers-ov2[viz]".')
 
 
 def _number_or_word(text: str) -> int | str:

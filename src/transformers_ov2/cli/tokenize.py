@@ -6,6 +6,7 @@ Write the canvases and positions of videos as asset folders.
 Each video becomes the folder DIR/NAME, in the layout of the released codec tool: canvases, source positions of the
 patches, frame numbers, meta.json; and source.json, what it was made from. Videos that are there already are skipped:
 an interrupted run goes on when it is started again. A video that cannot be read is reported and the others go on.
+--pictures adds a folder of pictures of each stream, and an mp4 of the video beside what its tokens keep.
 
 examples:
   transformers-ov2 tokenize clip.mp4 --out assets
@@ -21,16 +22,18 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .options import add_codec_arguments, add_network_argument, codec_config, describe_signals
+from .options import add_codec_arguments, add_network_argument, codec_config, describe_signals, require_viz
 
 
 SOURCE_FILE = "source.json"
+PICTURES_FOLDER = "pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="path, or URL with --allow-network")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the folders go")
     parser.add_argument("--image-format", choices=("jpg", "png"), default="jpg", help="of the canvases (default: jpg)")
+    parser.add_argument("--pictures", action="store_true", help="also draw what was selected and why (extra viz)")
     add_network_argument(parser)
     add_codec_arguments(parser)
 
@@ -39,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     config = codec_config(args)
     if args.out.exists() and not args.out.is_dir():
         args.usage_error(f"--out {args.out} is no folder")
+    if args.pictures:
+        require_viz()
     failed = 0
     for number, video in enumerate(args.videos, 1):
         try:
@@ -69,6 +74,7 @@ def _tokenize(video: str, args: argparse.Namespace, config) -> dict:
         "video": video,
         "sha256": source.fingerprint(),
         "image_format": args.image_format,
+        "pictures": args.pictures,
         # The number of threads does not change the result.
         "options": {name: value for name, value in config.to_dict().items() if name != "num_threads"},
     }
@@ -77,7 +83,7 @@ def _tokenize(video: str, args: argparse.Namespace, config) -> dict:
         return {"video": video, "output": str(folder), "skipped": True}
 
     groups = []
-    for group in iter_groups(source, config):
+    for group in iter_groups(source, config, return_evidence=args.pictures):
         groups.append(group)
         if sys.stderr.isatty():
             done = sum(len(group.canvases) for group in groups)
@@ -90,6 +96,8 @@ def _tokenize(video: str, args: argparse.Namespace, config) -> dict:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         write_assets(stream, unfinished, image_format=args.image_format)
+        if args.pictures:
+            _draw(source, stream, unfinished / PICTURES_FOLDER)
         (unfinished / SOURCE_FILE).write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
         os.replace(unfinished, folder)
     except BaseException:
@@ -106,12 +114,28 @@ def _tokenize(video: str, args: argparse.Namespace, config) -> dict:
     }
 
 
+def _draw(source, stream, folder: Path) -> None:
+    from .. import visualization
+
+    folder.mkdir()
+    for name, figure in (
+        ("energy", visualization.plot_energy(source, stream)),
+        ("selection", visualization.show_selection(source, stream)),
+        ("signals", visualization.show_signals(source, stream)),
+        ("canvases", visualization.show_canvases(stream)),
+        ("rebuild", visualization.show_rebuild(source, stream)),
+        ("tokens", visualization.plot_tokens(stream)),
+    ):
+        figure.savefig(folder / f"{name}.png")
+    visualization.write_video(source, stream, folder / "video.mp4")
+
+
 def _check_same(folder: Path, made_from: dict) -> None:
     try:
         there = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         there = {}
-    if any(there.get(key) != made_from[key] for key in ("sha256", "image_format", "options")):
+    if any(there.get(key) != made_from[key] for key in ("sha256", "image_format", "pictures", "options")):
         raise ValueError(
             f"{made_from['video']}: {folder} holds something else, or the same with other options: choose another "
             "--out or remove it."
