@@ -48,10 +48,10 @@ def flatten_videos(videos) -> tuple[list, list[int] | None]:
     """
     Flatten any accepted nesting of videos.
 
-    A video is a path or URL, a `pathlib.Path`, bytes, a binary file, a [`~transformers_ov2.codec.CodecStream`], a 4-D
-    array of frames, a list of frames, or a list of frame files. Lists of strings are taken as transformers takes them
-    (a list of videos, and a list of frame files when nested two levels deep), except that a list of image files is a
-    list of frames at any level.
+    A video is a path or URL, a `pathlib.Path`, bytes, a binary file, a [`~transformers_ov2.codec.CodecStream`], a
+    value of a `datasets` video column, a 4-D array of frames, a list of frames, or a list of frame files. Lists of
+    strings are taken as transformers takes them (a list of videos, and a list of frame files when nested two levels
+    deep), except that a list of image files is a list of frames at any level.
 
     Returns:
         `tuple`: the videos in order, and the number of videos per sample when they came as a list of samples.
@@ -90,6 +90,11 @@ def _is_frame(item) -> bool:
 
 def _is_video(item) -> bool:
     if isinstance(item, (str, Path, bytes, bytearray, memoryview, CodecStream)) or hasattr(item, "read"):
+        return True
+    # Values of video columns, frames of decord and torchcodec: see `video_sources`.
+    if isinstance(item, dict) or hasattr(item, "_hf_encoded") or hasattr(item, "asnumpy"):
+        return True
+    if type(item).__module__.startswith("torchcodec"):
         return True
     if isinstance(item, (np.ndarray, torch.Tensor)):
         return item.ndim in (3, 4)

@@ -47,6 +47,7 @@ from .video_inputs import (
     load_frame_file,
     local_path,
 )
+from .video_sources import resolve_source
 
 
 logger = logging.get_logger(__name__)
@@ -265,15 +266,18 @@ class OV2VideoProcessor(BaseVideoProcessor):
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().to_dict().items() if name not in READING_OPTIONS}
 
-    def open_video(self, video, **options) -> VideoSource:
+    def open_video(self, video, **options) -> VideoSource | CodecStream:
         """
         [`~transformers_ov2.codec.reading.source.open_source`] within what this video processor allows.
 
         Args:
-            video: an encoded video, or decoded frames.
+            video: an encoded video, or decoded frames, or what [`~transformers_ov2.video_sources.resolve_source`]
+                makes one of, a codec stream included.
             options: any of `READING_OPTIONS` that differ.
         """
-        return open_source(video, **{name: options.get(name, getattr(self, name)) for name in READING_OPTIONS})
+        allowed = {name: options.get(name, getattr(self, name)) for name in READING_OPTIONS}
+        video = resolve_source(video, NetworkLimits(**allowed))
+        return video if isinstance(video, CodecStream) else open_source(video, **allowed)
 
     @auto_docstring
     def preprocess(
@@ -360,6 +364,8 @@ class OV2VideoProcessor(BaseVideoProcessor):
         return options
 
     def _process_video(self, video, metadata: VideoMetadata | None, options: dict[str, Any]) -> _Clip:
+        limits = NetworkLimits(**{name: options[name] for name in READING_OPTIONS})
+        video = resolve_source(video, limits)
         if isinstance(video, CodecStream):
             return self._codec_clip(video, options)
         path = local_path(video) or video
@@ -371,7 +377,6 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 raise ValueError(
                     "Sampling frames from a list of images is not supported! Set `do_sample_frames=False`."
                 )
-            limits = NetworkLimits(**{name: options[name] for name in READING_OPTIONS})
             video = [load_frame_file(image, limits) for image in video]
         if isinstance(video, (list, tuple, np.ndarray, torch.Tensor, PIL.Image.Image)):
             frames = self._frames_tensor(video, options)

@@ -4,6 +4,7 @@
 
 from .config import CodecStreamConfig
 from .live import iter_live_groups
+from .packing.archive import read_archive, write_archive
 from .packing.assets import read_assets, write_assets
 from .packing.canvas import CodecStream
 from .reading.source import VideoError
@@ -16,7 +17,9 @@ __all__ = [
     "VideoError",
     "iter_groups",
     "iter_live_groups",
+    "read_archive",
     "read_assets",
     "tokenize_video",
+    "write_archive",
     "write_assets",
 ]

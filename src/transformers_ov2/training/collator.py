@@ -3,6 +3,7 @@
 """Collator that reads media sample by sample: a cache of codec streams, options per video, bad samples left out."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,12 +193,14 @@ class OV2DataCollator:
         if unknown := sorted(options.keys() - VIDEO_OPTIONS):
             raise ValueError(f"`{unknown[0]}` is no option of a video block. The options are {sorted(VIDEO_OPTIONS)}.")
         backend = options.get("video_backend", video_processor.video_backend)
-        encoded = isinstance(video, bytes) or (isinstance(video, str | Path) and not Path(video).is_dir())
+        encoded = isinstance(video, bytes) or (isinstance(video, str | Path) and not os.path.isdir(video))
         if backend == "codec" and encoded:
             config = video_processor._resolve_options(options)["codec"]
             timestamp_tokens = self.processor._timestamp_tokens(options)
             source = video_processor.open_video(video)
-            if self.cache is not None:
+            if isinstance(source, CodecStream):
+                video = source
+            elif self.cache is not None:
                 video = self.cache.get(source, config, timestamp_tokens)
             else:
                 video = tokenize_video(source, config, timestamp_tokens=timestamp_tokens)

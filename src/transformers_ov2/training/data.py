@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """User rows to the rows that TRL's SFTTrainer needs, from plain captions and from the formats published for OV2."""
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,7 +43,8 @@ def to_sft_row(row: Mapping[str, Any], media_root: str | Path | None = None) -> 
     - `prompt` and `completion`, `question` and `answer`, or `caption` (with `prompt`, or a standard one).
 
     Its media are `image`, `images`, `video` and `videos` (paths, or whatever the processor accepts). They go where
-    `<image>` and `<video>` stand in the text, or before the first user message when it has no such marker. Images with
+    `<image>` and `<video>` stand in the text, or before the first user message when it has no such marker. Bytes of a
+    video or of a tokenized one become `data:` URLs, which a `messages` column can hold. Images with
     `patch_positions` (or `positions_thw`), the canvases of a tokenized video, become one video block that
     [`OV2DataCollator`] reads.
 
@@ -368,6 +370,8 @@ def _path(media, root):
     """Paths as strings, relative ones under `root`; URLs and everything that is no path stay as they are."""
     if isinstance(media, list | tuple):
         return [_path(item, root) for item in media]
+    if isinstance(media, bytes):
+        return f"data:application/octet-stream;base64,{base64.b64encode(media).decode()}"
     if not isinstance(media, str | Path):
         return media
     if isinstance(media, str) and len(urlparse(media).scheme) > 1:
