@@ -25,7 +25,14 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from transformers_ov2 import OV2Config
-from transformers_ov2.training import CodecStreamCache, OV2DataCollator, lora_config, pretokenize, to_sft_dataset
+from transformers_ov2.training import (
+    CodecStreamCache,
+    OV2DataCollator,
+    lora_config,
+    pretokenize,
+    set_training_chat_template,
+    to_sft_dataset,
+)
 
 
 ASSETS = Path(__file__).parent / "assets"
@@ -121,6 +128,7 @@ def main() -> None:
     args = parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     processor = AutoProcessor.from_pretrained(args.processor)
+    set_training_chat_template(processor)
     codec = {"target_canvas": args.target_canvas, "max_pixels": args.max_pixels}
     codec = {name: value for name, value in codec.items() if value is not None}
     processor.video_processor.codec = {**(processor.video_processor.codec or {}), **codec}

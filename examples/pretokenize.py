@@ -26,6 +26,7 @@ from transformers_ov2.training import (
     CodecStreamCache,
     OV2DataCollator,
     pretokenize,
+    set_training_chat_template,
     to_sft_dataset,
     with_video_options,
 )
@@ -45,9 +46,9 @@ def main() -> None:
     parser.add_argument("--num-proc", type=int, default=2)
     args = parser.parse_args()
 
-    collator = OV2DataCollator(
-        AutoProcessor.from_pretrained(args.model), max_length=args.max_length, cache=CodecStreamCache(args.cache)
-    )
+    processor = AutoProcessor.from_pretrained(args.model)
+    set_training_chat_template(processor)
+    collator = OV2DataCollator(processor, max_length=args.max_length, cache=CodecStreamCache(args.cache))
     rows = with_video_options(to_sft_dataset(args.data), args.video)
     start = time.perf_counter()
     measured = pretokenize(rows, collator, num_proc=args.num_proc)

@@ -36,6 +36,7 @@ from transformers_ov2.training import (
     lora_config,
     plot_loss,
     pretokenize,
+    set_training_chat_template,
     to_sft_dataset,
     trainable_table,
 )
@@ -114,6 +115,7 @@ def main() -> None:
     args = parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     processor = AutoProcessor.from_pretrained(args.model)
+    set_training_chat_template(processor)
     if args.video_backend is not None:
         processor.video_processor.video_backend = args.video_backend
     if args.max_tokens is not None:

@@ -38,6 +38,7 @@ from transformers_ov2.training import (
     plot_loss,
     read_recipe,
     set_trainable,
+    set_training_chat_template,
     trainable_table,
 )
 
@@ -99,6 +100,7 @@ def shrink(recipe: Recipe) -> None:
 
 def train_stage(recipe: Recipe, model_path: str, output: Path, args: argparse.Namespace) -> None:
     processor = AutoProcessor.from_pretrained(model_path)
+    set_training_chat_template(processor)
     model = AutoModelForImageTextToText.from_pretrained(model_path, dtype=torch.float32)
     set_trainable(model, recipe.train)
     sources = load_sources(recipe, args.data_root)

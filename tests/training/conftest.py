@@ -10,6 +10,7 @@ import torch
 from tiny_clips import answer_row, draw, write_clip
 
 from transformers_ov2 import OV2ForConditionalGeneration, OV2Processor
+from transformers_ov2.training import set_training_chat_template
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,7 @@ def media(tmp_path_factory):
 @pytest.fixture
 def processor(fixtures) -> OV2Processor:
     processor = OV2Processor.from_pretrained(fixtures / "hub_layout")
+    set_training_chat_template(processor)
     processor.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
     processor.video_processor.size = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
     processor.video_processor.num_frames = 3

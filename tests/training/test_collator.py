@@ -114,7 +114,7 @@ def test_asset_folders(processor, media, tmp_path):
     ("options", "message"),
     [
         ({"video_backend": "frames", "frames": 4}, "`frames` is no option of a video block"),
-        ({"num_frames": 4}, "does not apply to `video_backend='codec'`"),
+        ({"num_frames": 4, "video_backend": "codec"}, "`num_frames` is for whole frames"),
         ({"codec": {"canvases": 4}}, "`canvases` is no option"),
     ],
 )

@@ -14,6 +14,8 @@ TRL's trainers work on OV2 models as they are; [`to_sft_dataset`] makes the rows
   longer samples out.
 - `videos` columns, and videos in prompt-completion or preference rows (DPO): "Found 1 <|video_pad|> tokens in the
   text but no videos were passed." SFT rows take videos in the messages; DPO takes images.
+- `assistant_only_loss=True` with the released checkpoint's chat template: "The chat template is not
+  training-compatible". Call [`set_training_chat_template`] on the processor.
 - LoRA on `lm_head`: "Applying a PEFT adapter to `lm_head` is not supported".
 
 What TRL drops without a word becomes an error of the model, "Video features and video tokens do not match": videos of
@@ -21,6 +23,7 @@ rows without an `images` column (SFT), videos in GRPO.
 """
 
 from .cache import CodecStreamCache
+from .chat_template import set_training_chat_template
 from .collator import BadSampleCallback, OV2DataCollator
 from .data import read_canvases, to_sft_dataset, to_sft_row
 from .lora import QUANTIZATION_SKIP_MODULES, lora_config, set_trainable, trainable_table
@@ -45,6 +48,7 @@ __all__ = [
     "read_canvases",
     "read_recipe",
     "set_trainable",
+    "set_training_chat_template",
     "to_sft_dataset",
     "to_sft_row",
     "trainable_table",

@@ -87,7 +87,7 @@ class OV2DataCollator:
         if self.assistant_only_loss and not has_generation_markers(self.processor.chat_template):
             raise ValueError(
                 "`assistant_only_loss` needs a chat template with {% generation %} markers, which the processor's own "
-                "template lacks. Set `processor.chat_template = transformers_ov2.processing_ov2.CHAT_TEMPLATE`, or "
+                "template lacks. Call `transformers_ov2.training.set_training_chat_template(processor)`, or pass "
                 "`assistant_only_loss=False`."
             )
 
@@ -192,10 +192,10 @@ class OV2DataCollator:
         options = {key: value for key, value in block.items() if key not in ("type", *_PLACES)}
         if unknown := sorted(options.keys() - VIDEO_OPTIONS):
             raise ValueError(f"`{unknown[0]}` is no option of a video block. The options are {sorted(VIDEO_OPTIONS)}.")
-        backend = options.get("video_backend", video_processor.video_backend)
+        resolved = video_processor._resolve_options(options)
         encoded = isinstance(video, bytes) or (isinstance(video, str | Path) and not os.path.isdir(video))
-        if backend == "codec" and encoded:
-            config = video_processor._resolve_options(options)["codec"]
+        if resolved["video_backend"] == "codec" and encoded:
+            config = resolved["codec"]
             timestamp_tokens = self.processor._timestamp_tokens(options)
             source = video_processor.open_video(video)
             if isinstance(source, CodecStream):
