@@ -1,7 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 import transformers_ov2
-from transformers_ov2.cli import COMMANDS, ask, demo, main
+from transformers_ov2.cli import COMMANDS, ask, demo, main, tokenize
 from transformers_ov2.codec import read_assets, tokenize_video
 from transformers_ov2.codec.packing import assets
 
@@ -204,7 +203,7 @@ def test_tokenize_draws_pictures(run, tmp_path, monkeypatch):
     assert sorted(path.name for path in pictures.iterdir()) == sorted(names)
     assert len(read_assets(tmp_path / "lamp").canvases) == 4
 
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tokenize, "has_viz", lambda: False)
     code, _, err = run("tokenize", BALL, "--out", tmp_path, "--pictures")
     assert code == 1 and 'pip install "transformers-ov2[viz]"' in err
     assert not (tmp_path / "ball").exists()
@@ -303,6 +302,12 @@ def test_demo(run, monkeypatch, tmp_path):
     assert code == 0
     assert "question   Does it flash?" in out and "seconds  tokens" in out
     assert Image.open("lamp.png").width > 500
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "has_viz", lambda: False)
+        code, out, _ = run("demo")
+    assert code == 0
+    assert 'picture    pictures need matplotlib: pip install "transformers-ov2[viz]"' in out
 
     monkeypatch.setattr(demo, "ASSETS", tmp_path)
     code, out, err = run("demo")

@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 import filecmp
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from hub_stand_in import HubStandIn
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForImageTextToText,
@@ -400,6 +405,52 @@ def test_convert(released, fixtures, tmp_path, weights):
     inputs = {name: case[name] for name in ("input_ids", "pixel_values", "image_grid_thw", "patch_positions")}
     with torch.no_grad():
         torch.testing.assert_close(load(folder)(**inputs).logits, case["logits"], atol=1e-4, rtol=0)
+
+
+def test_own_card_stays(released, tmp_path):
+    (released / "README.md").write_text(
+        "---\nlicense: apache-2.0\ntags: [surgery]\n---\n\n# Our words\n\nThey stay.\n"
+    )
+    card = ModelCard.load(convert_checkpoint(released, tmp_path / "native") / "README.md")
+    assert card.data.license == "apache-2.0"
+    assert {"surgery", "transformers-ov2"} <= set(card.data.tags)
+    assert card.text.strip().startswith("# Our words") and "import transformers_ov2" in card.text
+
+
+def test_repositories(released, encoder, language_model, tmp_path):
+    """Names on the hub: files are fetched, code is not, the card links to what the model was made of."""
+    code = """
+from transformers_ov2.merging import convert_checkpoint, merge_checkpoints
+convert_checkpoint("team/ov2", "native")
+merge_checkpoints("team/encoder", "team/qwen3", "stage0")
+"""
+    with HubStandIn.serve() as hub:
+        for name, folder in (("ov2", released), ("encoder", encoder), ("qwen3", language_model)):
+            hub.repos[f"team/{name}"] = [{path.name: path.read_bytes() for path in folder.iterdir()}]
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={
+                **environment,
+                "HF_ENDPOINT": hub.endpoint,
+                "HF_HOME": str(tmp_path / "cache"),
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "HF_HUB_DISABLE_XET": "1",
+                "HF_HUB_OFFLINE": "0",
+            },
+        )
+        assert process.returncode == 0, process.stderr
+        assert hub.errors == []
+    assert not list(tmp_path.glob("cache/**/*.py"))
+    native = tmp_path / "native" / "model.safetensors"
+    assert not native.is_symlink() and native.stat().st_nlink == 2
+    card = ModelCard.load(tmp_path / "stage0" / "README.md")
+    assert card.data.base_model == "team/qwen3"
+    assert "[team/encoder](https://huggingface.co/team/encoder)" in card.text
+    load(tmp_path / "stage0")
 
 
 def test_convert_refuses(released, language_model, tmp_path):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
+from huggingface_hub import ModelCard, snapshot_download, split_torch_state_dict_into_shards
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -32,7 +32,7 @@ from transformers.utils import (
 )
 
 from .configuration_ov2 import OV2Config, OV2MoeConfig, OV2VisionConfig
-from .model_card import create_model_card
+from .model_card import complete_model_card, create_model_card
 from .modeling_ov2 import OV2ForConditionalGeneration, OV2MoeForConditionalGeneration
 from .modeling_ov2_vision import OV2VisionModel
 from .processing_ov2 import CHAT_TEMPLATE, OV2Processor
@@ -49,6 +49,8 @@ VISION_TOKENS = {
     "image_token_id": "<|image_pad|>",
     "video_token_id": "<|video_pad|>",
 }
+# Never code.
+DOWNLOADED_FILES = ("*.jinja", "*.json", "*.safetensors", "*.txt", "LICENSE*", "README.md")
 WEIGHT_MODES = ("hardlink", "symlink", "copy")
 
 # Model type of the language model → classes of the whole.
@@ -166,7 +168,8 @@ def merge_checkpoints(
 def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, weights: str = "hardlink") -> Path:
     """
     Turn a released LLaVA-OneVision-2 repository into a native one: its weight files untouched, config, processor,
-    tokenizer and generation config as this package saves them, no `auto_map` and no remote code.
+    tokenizer and generation config as this package saves them, no `auto_map` and no remote code. The model card keeps
+    its text and says how to load the folder.
 
     The new folder is checked by loading: the processor for real, the model on the meta device, where every key and
     shape of the weight files must fit and none may be missing.
@@ -215,7 +218,10 @@ def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, 
         _save_generation_config(checkpoint.folder, partial)
         processor.save_pretrained(partial)
         config.save_pretrained(partial)
-        create_model_card(output.name, base_model=checkpoint.repository).save(partial / "README.md")
+        card = create_model_card(output.name, base_model=checkpoint.repository)
+        if (checkpoint.folder / "README.md").is_file():
+            card = complete_model_card(ModelCard.load(checkpoint.folder / "README.md"), card)
+        card.save(partial / "README.md")
         return _finish(partial, output, checkpoint.name)
     except BaseException:
         shutil.rmtree(partial)
@@ -305,7 +311,7 @@ class _Checkpoint:
         # The error for what is neither a folder nor a repository is transformers' own.
         folder = Path(cached_file(name, CONFIG_NAME)).parent
         if not Path(name).is_dir():
-            folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.jinja", "*.safetensors", "*.txt"]))
+            folder = Path(snapshot_download(name, allow_patterns=DOWNLOADED_FILES))
         try:
             config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
             index = folder / SAFE_WEIGHTS_INDEX_NAME

@@ -8,6 +8,7 @@ import, and code that loads the repository.
 """
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi, ModelCard, ModelCardData
@@ -88,15 +89,22 @@ def write_model_card(
     # PEFT puts the base model into the tags as well, be it a folder. The hub derives that tag from the metadata.
     written = (ModelCard.load(path).data.tags or []) if path.is_file() else []
     written = [tag for tag in written if not tag.startswith("base_model:")]
+    complete_model_card(card, ours, written).save(path)
 
+
+def complete_model_card(card: ModelCard, ours: ModelCard, tags: Iterable[str] = ()) -> ModelCard:
+    """
+    Add to a card what it lacks of `ours`: metadata, tags, and the section on usage when it nowhere says to import this
+    package. Its own text and metadata stay.
+    """
     for name in ("library_name", "pipeline_tag", "base_model"):
         if card.data.get(name) is None:
             card.data[name] = ours.data.get(name)
-    card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *written, *TAGS]))
+    card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *tags, *TAGS]))
     if "import transformers_ov2" not in card.text:
         usage = ours.text[ours.text.index(USAGE_HEADING) :]
         card.text = f"{card.text.rstrip()}\n\n{usage}"
-    card.save(path)
+    return card
 
 
 def _names_repository(name: str | None) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .ask import media_part
-from .options import require_viz
+from .options import NEEDS_VIZ, has_viz
 
 
 ASSETS = Path(__file__).parents[3] / "examples" / "assets"
@@ -39,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
             "The clip and the model of the demo are in a checkout of the repository (examples/assets), not in the "
             "package: run it there, or pass --model, --video and --prompt."
         )
-    require_viz()
     video, prompt = args.video or str(bundled["video"]), args.prompt or bundled["question"]
     name = args.model or str(bundled["model"])
     media_part(video)
@@ -56,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     inputs = encode(processor, [{"type": "video", "video": stream}], prompt, {})
     account = token_account(processor, inputs)
     answer, num_tokens = generate(model, processor, inputs, MAX_NEW_TOKENS)
-    show_selection(source, stream).savefig(args.picture)
+    picture = args.picture if has_viz() else None
+    if picture:
+        show_selection(source, stream).savefig(picture)
     frames, tokens = stream.runs().T
     runs = list(zip(stream.seconds(frames).tolist(), tokens.tolist()))
     if args.json:
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                     "tokens": {**account, "answer": num_tokens},
                     "signal_shares": stream.signal_shares,
                     "runs": runs,
-                    "picture": args.picture,
+                    "picture": picture,
                 }
             )
         )
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"answer     {answer!r}")
     print(f"tokens     {account['prompt']:,} in the prompt: {account['videos']:,} visual, {account['text']:,} of text")
     print("\n".join(_token_table(runs)))
-    print(f"picture    {args.picture}")
+    print(f"picture    {picture or NEEDS_VIZ}")
     return 0
 
 

@@ -8,6 +8,9 @@ import json
 from typing import Any
 
 
+NEEDS_VIZ = 'pictures need matplotlib: pip install "transformers-ov2[viz]"'
+
+
 def add_codec_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the codec-stream tokenizer that are asked for most, and `--codec` for all of them."""
     group = parser.add_argument_group("codec stream")
@@ -52,10 +55,9 @@ def describe_signals(shares: dict[str, float]) -> str:
     return ", ".join(f"{source} ({share:.0%})" for source, share in shares.items())
 
 
-def require_viz() -> None:
-    """Refuses to draw without matplotlib, before any work is done."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError('Pictures need matplotlib: pip install "transformers-ov2[viz]".')
+def has_viz() -> bool:
+    """Whether pictures can be drawn."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _number_or_word(text: str) -> int | str:

@@ -22,7 +22,14 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .options import add_codec_arguments, add_network_argument, codec_config, describe_signals, require_viz
+from .options import (
+    NEEDS_VIZ,
+    add_codec_arguments,
+    add_network_argument,
+    codec_config,
+    describe_signals,
+    has_viz,
+)
 
 
 SOURCE_FILE = "source.json"
@@ -42,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     config = codec_config(args)
     if args.out.exists() and not args.out.is_dir():
         args.usage_error(f"--out {args.out} is no folder")
-    if args.pictures:
-        require_viz()
+    if args.pictures and not has_viz():
+        raise ImportError(NEEDS_VIZ)
     failed = 0
     for number, video in enumerate(args.videos, 1):
         try:
