@@ -17,7 +17,8 @@ from .deciding.scoring import score_frames
 from .packing.canvas import CodecStream, canvas_size
 from .reading.live import LiveFrame, LivePictures, LiveReader, LiveStream, live_table
 from .reading.source import VideoError, VideoSource
-from .tokenizer import Clock, ScoredGroup, pack, select
+from .tokenizer import ScoredGroup, pack, select
+from .workers import Clock
 
 
 # A group holds the energy of this many seconds of what was seen so far.

@@ -11,9 +11,6 @@ Codec-stream tokenization, the four steps of LLaVA-OneVision-2 (arXiv 2605.25979
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +19,7 @@ import numpy as np
 
 from .config import CodecStreamConfig
 from .deciding.blank import is_bad_frame
-from .deciding.budget import GroupPlan, plan_groups, timestamp_text_tokens
+from .deciding.budget import GroupPlan, held_frames, plan_groups, timestamp_text_tokens
 from .deciding.features import FrameFeatures, block_features
 from .deciding.fusion import Evidence
 from .deciding.readiness import partition_readiness, sample_frames
@@ -34,9 +31,7 @@ from .reading.decoding import decode_frames
 from .reading.packets import PacketTable, read_packets
 from .reading.pictures import PlanarPicture
 from .reading.source import VideoError, VideoSource, open_source
-
-
-MAX_THREADS = 8
+from .workers import MAX_THREADS, Clock, Workers, available_cores
 
 
 def tokenize_video(
@@ -105,25 +100,40 @@ def _iter_groups(
 ) -> Iterator[CodecStream]:
     clock = Clock()
     with clock("demux"):
-        video = _Video(source, read_packets(source), canvas_size(source.height, source.width, config), config)
+        table = read_packets(source)
+        video = _Video(source, table, canvas_size(source.height, source.width, config), config)
 
-    if config.grouping == "readiness":
-        groups = score_then_partition(video, clock)
-    else:
-        with clock("demux"):
-            plans = partition(video, timestamp_tokens)  # 1. GOP partition
-        groups = score(video, plans, clock)  # 2. Scoring
-    num_groups = 0
-    for group in groups:
-        with clock("select"):
-            blocks = select(group, video.table, config, timestamp_tokens)  # 3. Selection
-        with clock("pack"):
-            stream = pack(group, video.table, blocks, config)  # 4. Packing
-        stream.timings = clock.take()
-        if return_evidence:
-            stream.evidence = group.evidence
-        yield stream
-        num_groups += 1
+    with Workers(video.num_threads) as workers:
+        if config.grouping == "readiness":
+            groups = score_then_partition(video, workers, clock)
+        else:
+            with clock("demux"):
+                plans = partition(video, timestamp_tokens)  # 1. GOP partition
+            groups = score(video, plans, workers, clock)  # 2. Scoring
+
+        def select_and_pack(group: ScoredGroup) -> CodecStream:
+            with clock("select"):
+                blocks = select(group, table, config, timestamp_tokens)  # 3. Selection
+            with clock("pack"):
+                stream = pack(group, table, blocks, config)  # 4. Packing
+            stream.timings = clock.take()
+            if return_evidence:
+                stream.evidence = group.evidence
+            return stream
+
+        # One group is worked on while the next one is decoded, unless it takes more than half of the memory for both.
+        ahead, num_groups = None, 0
+        for group in groups:
+            if ahead is not None:
+                yield ahead.result()
+            ahead, large = workers.submit(select_and_pack, group), 2 * len(group.frame_ids) > video.held_frames
+            num_groups += 1
+            del group
+            if large or ahead.done():
+                yield ahead.result()
+                ahead = None
+        if ahead is not None:
+            yield ahead.result()
     if not num_groups:
         raise VideoError(f"{source.name}: none of its frames can be decoded.")
 
@@ -166,6 +176,14 @@ class _Video:
     def blocks_hw(self) -> tuple[int, int]:
         return self.size[0] // self.config.factor, self.size[1] // self.config.factor
 
+    @property
+    def num_threads(self) -> int:
+        return self.config.num_threads or min(MAX_THREADS, available_cores())
+
+    @property
+    def held_frames(self) -> int:
+        return held_frames(self.blocks_hw[0] * self.blocks_hw[1], self.config)
+
     def decode(self, frames: np.ndarray) -> Iterator[FrameFeatures]:
         return decode_frames(
             self.source,
@@ -173,15 +191,16 @@ class _Video:
             frames,
             size=self.size,
             side_data=self.config.bit_source != "codec-video-prep",
-            num_threads=self.config.num_threads or min(MAX_THREADS, _available_cores()),
+            num_threads=self.num_threads,
             transform=lambda frame: FrameFeatures.of(frame, self.blocks_hw, self.config.merge),
         )
 
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
 
-    def scorer(self, bits: BitMaps | None) -> Scorer:
-        return Scorer(self.table, self.size, (self.source.height, self.source.width), self.config, bits)
+    def scorer(self, workers: Workers, bits: BitMaps | None) -> Scorer:
+        source_hw = (self.source.height, self.source.width)
+        return Scorer(self.table, self.size, source_hw, self.config, bits, workers.submit)
 
 
 def partition(video: _Video, timestamp_tokens: Callable[[float], int]) -> list[GroupPlan]:
@@ -190,7 +209,7 @@ def partition(video: _Video, timestamp_tokens: Callable[[float], int]) -> list[G
     return plan_groups(video.table, tokens_per_canvas, video.config, timestamp_tokens)
 
 
-def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[ScoredGroup]:
+def score(video: _Video, plans: list[GroupPlan], workers: Workers, clock: Clock) -> Iterator[ScoredGroup]:
     """
     Decode and score the groups, one at a time. One decoder runs through the frames of all of them, so that nothing is
     decoded twice where a GOP belongs to several groups.
@@ -199,7 +218,7 @@ def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[Score
     with clock("score"):
         bits = video.read_bits(wanted)
     decoded = clock.iterate("decode", video.decode(wanted))
-    scorer, start = video.scorer(bits), 0
+    scorer, start = video.scorer(workers, bits), 0
     features = next(decoded, None)
     for plan in plans:
         while features is not None and features.frame.index < plan.end:
@@ -222,10 +241,10 @@ def score(video: _Video, plans: list[GroupPlan], clock: Clock) -> Iterator[Score
             num_canvases=min(plan.num_canvases, found),
             max_timestamps=plan.max_timestamps,
         )
-        scorer, start = video.scorer(bits), plan.end
+        scorer, start = video.scorer(workers, bits), plan.end
 
 
-def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
+def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Iterator[ScoredGroup]:
     """
     The released tool's order: groups are cut by the scores of all sampled frames. The number of those is fixed, so
     that holding them at canvas size takes the same memory for any length of video.
@@ -237,7 +256,7 @@ def score_then_partition(video: _Video, clock: Clock) -> Iterator[ScoredGroup]:
     with clock("score"):
         bits = video.read_bits(sampled)
 
-    scorer = video.scorer(bits)
+    scorer = video.scorer(workers, bits)
     for features in clock.iterate("decode", video.decode(sampled)):
         with clock("score"):
             scorer.push(features)
@@ -326,35 +345,3 @@ def pack(group: ScoredGroup, table: PacketTable, blocks: np.ndarray, config: Cod
         patch=config.patch,
         merge=config.merge,
     )
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Clock:
-    """Seconds spent per step since they were last taken."""
-
-    def __init__(self):
-        self._seconds = dict.fromkeys(("demux", "decode", "score", "select", "pack"), 0.0)
-
-    @contextlib.contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[step] += time.perf_counter() - start
-
-    def iterate(self, step: str, iterator: Iterator) -> Iterator:
-        """The items of `iterator`, counting the time that each takes to come."""
-        while True:
-            with self(step):
-                item = next(iterator, None)
-            if item is None:
-                return
-            yield item
-
-    def take(self) -> dict[str, float]:
-        taken, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
-        return taken

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..config import CodecStreamConfig
 from ..reading.decoding import DecodedFrame
 from ..reading.packets import PacketTable
 from ..reading.pictures import PlanarPicture
+from ..workers import Workers
 from .compensation import unexplained
 from .features import FrameFeatures
 from .fusion import CONSTANTS, Evidence, fuse
@@ -57,6 +59,8 @@ class Scorer:
         source_hw (`tuple[int, int]`): height and width of the video in pixels, which vectors are given in.
         config (`CodecStreamConfig`): the options.
         bits (`BitMaps`, *optional*): exact bits of these frames and others, to score by them alone.
+        submit (`Callable[..., Future]`, *optional*): has a function and its arguments worked on, perhaps in another
+            thread; without it, all is done in the caller's.
     """
 
     def __init__(
@@ -66,16 +70,18 @@ class Scorer:
         source_hw: tuple[int, int],
         config: CodecStreamConfig,
         bits: BitMaps | None = None,
+        submit: Callable[..., Future] | None = None,
     ):
         self.table = table
         self.size = size
         self.source_hw = source_hw
         self.config = config
         self.bits = bits
+        self._submit = submit or Workers(1).submit
         self.frame_ids: list[int] = []
         self.pictures: list[PlanarPicture] = []
         self._cells: list[np.ndarray] = []
-        self._parts: list[Signals] = []
+        self._parts: list[Future] = []
         # Frames that are not measured yet, and those before them that they are compared with.
         self._batch: list[FrameFeatures] = []
         self._context: list[FrameFeatures] = []
@@ -113,19 +119,22 @@ class Scorer:
             bits = block_sums(maps.bits[:, :, : maps.columns].astype(np.float32), self.blocks_hw)
             others = dict.fromkeys(("motion", "residual", "change", "surprise"), np.zeros_like(score))
             return Evidence(bitrate=bits, score=score, signal_source=np.full(len(score), "bits"), **others, **place)
+        parts: list[Signals] = [part.result() for part in self._parts]
         maps = {
-            name: np.concatenate([getattr(part, name) for part in self._parts])
+            name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("motion", "residual", "bitrate", "change", "surprise")
         }
         fill_key_frames(maps["bitrate"], maps["change"], self.table.is_key[frame_ids])
         surprise = maps["surprise"] - np.float32(CONSTANTS.surprise_start)
         maps["surprise"] = np.clip(surprise, 0, np.float32(CONSTANTS.surprise_range))
-        source = np.concatenate([part.signal_source for part in self._parts])
+        source = np.concatenate([part.signal_source for part in parts])
         return Evidence(score=fuse(**maps, config=self.config), signal_source=source, **maps, **place)
 
     def _measure(self) -> None:
         known = self._context + self._batch
-        self._parts.append(measure(known, len(self._context), self.table, self.blocks_hw, self.source_hw))
+        self._parts.append(
+            self._submit(measure, known, len(self._context), self.table, self.blocks_hw, self.source_hw)
+        )
         # What frames to come may be compared with: their references, and what was shown half a second before.
         last = known[-1].frame.index
         seconds = self.table.seconds[[each.frame.index for each in known]]
