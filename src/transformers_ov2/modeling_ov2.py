@@ -3,17 +3,20 @@
 """LLaVA-OneVision-2: vision features in the place of their placeholders, any causal decoder of transformers behind."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel
-from transformers.cache_utils import Cache
-from transformers.generation import GenerationMixin
+from transformers import AutoModel, GenerationConfig, PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin, LogitsProcessorList, SuppressTokensLogitsProcessor
+from transformers.generation.candidate_generator import CandidateGenerator
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     BaseModelOutputWithPooling,
     CausalLMOutputWithPast,
 )
+from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
 from transformers.processing_utils import Unpack
 from transformers.utils import (
@@ -143,6 +146,12 @@ class OV2Model(OV2PreTrainedModel):
         window_sizes: torch.LongTensor | None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
+        """
+        Runs the vision tower on packed patches `(num_patches, num_channels * patch_size * patch_size)` of the images
+        or videos in `grid_thw` `(num_images_or_videos, 3)`. `pooler_output` of the result is a tuple with the merged
+        tokens `(num_tokens, hidden_size)` of each, `last_hidden_state` has all patches `(num_patches, hidden_size of
+        the vision tower)`.
+        """
         if grid_thw is None:
             raise ValueError("Pixel values need their grid: pass `image_grid_thw` or `video_grid_thw` with them.")
         kwargs["return_dict"] = True
@@ -152,46 +161,70 @@ class OV2Model(OV2PreTrainedModel):
         return outputs
 
     def get_placeholder_mask(
-        self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor, token_id: int
-    ) -> torch.BoolTensor:
-        """Where `token_id` stands: bool, `(batch_size, sequence_length)`. Compares embeddings without `input_ids`."""
-        if input_ids is not None:
-            return input_ids == token_id
-        token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
-        return (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
-
-    def _merge_features(
         self,
-        modality: str,
-        features: tuple[torch.Tensor, ...],
         input_ids: torch.LongTensor | None,
         inputs_embeds: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes the features of one modality over its placeholders, which must be exactly as many."""
-        features = torch.cat(tuple(features)).to(inputs_embeds.device, inputs_embeds.dtype)
-        token_id = self.config.image_token_id if modality == "Image" else self.config.video_token_id
-        mask = self.get_placeholder_mask(input_ids, inputs_embeds, token_id)
-        num_tokens = mask.sum()
+        image_features: torch.Tensor | None = None,
+        video_features: torch.Tensor | None = None,
+    ) -> tuple[torch.BoolTensor, torch.BoolTensor]:
+        """
+        Where the placeholders of images and of videos stand. Compares embeddings without `input_ids`.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): tokens.
+            inputs_embeds (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): their embeddings.
+            image_features (`torch.Tensor` of shape `(num_image_tokens, hidden_size)`, *optional*): to be counted.
+            video_features (`torch.Tensor` of shape `(num_video_tokens, hidden_size)`, *optional*): to be counted.
+
+        Returns:
+            Two `torch.BoolTensor` of shape `(batch_size, sequence_length, 1)`: images, videos.
+
+        Raises:
+            ValueError: When features of a modality are given and its placeholders are not exactly as many.
+        """
+        masks = []
+        for modality, token_id, features in (
+            ("Image", self.config.image_token_id, image_features),
+            ("Video", self.config.video_token_id, video_features),
+        ):
+            if input_ids is not None:
+                mask = input_ids == token_id
+            else:
+                token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
+                mask = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+            if features is not None:
+                self._check_num_features(modality, mask.sum(), len(features))
+            masks.append(mask.unsqueeze(-1).to(inputs_embeds.device))
+        return tuple(masks)
+
+    @staticmethod
+    def _check_num_features(modality: str, num_tokens: torch.Tensor, num_features: int):
         # TRL recognizes a truncated multimodal sequence by the first words.
         torch_compilable_check(
-            num_tokens == len(features),
+            num_tokens == num_features,
             lambda: (
                 f"{modality} features and {modality.lower()} tokens do not match: {int(num_tokens)} placeholder "
-                f"tokens, but {len(features)} features."
+                f"tokens, but {num_features} features."
             ),
         )
-        return inputs_embeds.masked_scatter(mask.to(inputs_embeds.device).unsqueeze(-1), features), features
 
-    def _check_no_bare_placeholders(self, input_ids: torch.LongTensor, modalities: dict[str, int]):
-        for modality, token_id in modalities.items():
-            num_tokens = int((input_ids == token_id).sum())
-            if num_tokens:
-                raise ValueError(
-                    f"{modality} features and {modality.lower()} tokens do not match: {num_tokens} placeholder "
-                    f"tokens, but no {modality.lower()} pixels came with them. Pass the pixel values and the grid "
-                    "that the processor returned. A dataset for TRL needs an `images` column (an empty list where "
-                    "the videos stand in the messages): without it TRL drops the pixels."
-                )
+    def _check_no_bare_placeholders(self, modality: str, mask: torch.BoolTensor):
+        """Raises a `ValueError` when the `mask` of placeholders without features is not empty."""
+        message = (
+            f"but no {modality.lower()} pixels came with them. Pass the pixel values and the grid that the processor "
+            "returned."
+        )
+        if self.training:
+            message += (
+                " A dataset for TRL needs an `images` column (an empty list where the videos stand in the messages): "
+                "without it TRL drops the pixels."
+            )
+        start = f"{modality} features and {modality.lower()} tokens do not match:"
+        if self.training and mask.device.type != "cpu":
+            # Reading the answer back would make every training step wait for the device.
+            torch._assert_async(~mask.any(), f"{start} there are placeholder tokens, {message}")
+        elif num_tokens := int(mask.sum()):
+            raise ValueError(f"{start} {num_tokens} placeholder tokens, {message}")
 
     @can_return_tuple
     @auto_docstring
@@ -248,25 +281,25 @@ class OV2Model(OV2PreTrainedModel):
                 return_dict=True,
                 **kwargs,
             )
-        bare = {"Image": self.config.image_token_id, "Video": self.config.video_token_id}
-        image_hidden_states = video_hidden_states = None
-        if encoded.get("image") is not None:
-            inputs_embeds, image_hidden_states = self._merge_features(
-                "Image", encoded["image"].pooler_output, input_ids, inputs_embeds
-            )
-            del bare["Image"]
-        if encoded.get("video") is not None:
-            inputs_embeds, video_hidden_states = self._merge_features(
-                "Video", encoded["video"].pooler_output, input_ids, inputs_embeds
-            )
-            del bare["Video"]
-        # Only the prompt can hold placeholders. Later tokens are the model's own and may be anything.
-        if (
-            input_ids is not None
-            and not is_torchdynamo_compiling()
-            and (past_key_values is None or past_key_values.get_seq_length() == 0)
-        ):
-            self._check_no_bare_placeholders(input_ids, bare)
+        features = {}
+        for modality in ("image", "video"):
+            if encoded.get(modality) is not None:
+                merged = torch.cat(tuple(encoded[modality].pooler_output))
+                features[modality] = merged.to(inputs_embeds.device, inputs_embeds.dtype)
+        image_hidden_states, video_hidden_states = features.get("image"), features.get("video")
+
+        # Tokens after a prompt are the model's own and may be anything. `generate` says so with empty outputs.
+        continues = past_key_values is not None and (mm_encoder_outputs == {} or past_key_values.get_seq_length() > 0)
+        own = continues and (mm_encoder_outputs == {} or inputs_embeds.shape[1] == 1)
+        check_bare = not own and len(features) < 2 and not is_torchdynamo_compiling()
+        if features or check_bare:
+            masks = self.get_placeholder_mask(input_ids, inputs_embeds, image_hidden_states, video_hidden_states)
+            for modality, mask in zip(("image", "video"), masks):
+                if modality in features:
+                    inputs_embeds = inputs_embeds.masked_scatter(mask, features[modality])
+                elif check_bare:
+                    # The first token after a cache ended the turn before.
+                    self._check_no_bare_placeholders(modality.capitalize(), mask[:, int(continues) :])
 
         outputs = self.language_model(
             input_ids=None,
@@ -286,6 +319,25 @@ class OV2Model(OV2PreTrainedModel):
             video_hidden_states=video_hidden_states,
             router_logits=outputs.get("router_logits"),
         )
+
+
+MEDIA_INPUTS = (
+    "pixel_values",
+    "image_grid_thw",
+    "patch_positions",
+    "pixel_values_videos",
+    "video_grid_thw",
+    "video_patch_positions",
+    "video_window_sizes",
+)
+
+
+class _EncodedMedia(dict):
+    """Features by modality, and the `media` they were made from, which a draft model encodes by itself."""
+
+    def __init__(self, media: dict[str, torch.Tensor]):
+        super().__init__()
+        self.media = media
 
 
 @auto_docstring(custom_intro="The OV2 model with a language modeling head.")
@@ -309,8 +361,15 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         r"""
+        pixel_values (`torch.Tensor` of shape `(num_patches, num_channels * patch_size * patch_size)`):
+            Patches of all images in merge-block order.
+        image_grid_thw (`torch.LongTensor` of shape `(num_images, 3)`):
+            Frames (1 for an image), patch rows and patch columns of each image.
         patch_positions (`torch.LongTensor` of shape `(num_patches, 3)`, *optional*):
             (frame, row, column) of every patch. Derived from `image_grid_thw` when missing.
+
+        Returns:
+            `pooler_output` holds one tensor of shape `(num_tokens, hidden_size)` per image.
         """
         return self.model.get_image_features(pixel_values, image_grid_thw, patch_positions, **kwargs)
 
@@ -324,10 +383,17 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         r"""
+        pixel_values_videos (`torch.Tensor` of shape `(num_patches, num_channels * patch_size * patch_size)`):
+            Patches of all videos in merge-block order.
+        video_grid_thw (`torch.LongTensor` of shape `(num_videos, 3)`):
+            Frames (or canvases), patch rows and patch columns of each video.
         video_patch_positions (`torch.LongTensor` of shape `(num_patches, 3)`, *optional*):
-            (source frame, row, column) of every patch.
+            (source frame, row, column) of every patch. Derived from the grid, counting frames from 0, when missing.
         video_window_sizes (`torch.LongTensor` of shape `(num_videos,)`, *optional*):
             Frames that attend to each other, for each video: 1 isolates the frames.
+
+        Returns:
+            `pooler_output` holds one tensor of shape `(num_tokens, hidden_size)` per video.
         """
         return self.model.get_video_features(
             pixel_values_videos, video_grid_thw, video_patch_positions, video_window_sizes, **kwargs
@@ -403,8 +469,7 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
             **kwargs,
         )
         # Only the logits that are asked for: the vocabulary is large and generation needs one position.
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, kept])
+        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -427,6 +492,112 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
             video_hidden_states=outputs.video_hidden_states,
             aux_loss=aux_loss,
             router_logits=outputs.router_logits,
+        )
+
+    # Generation
+
+    def _maybe_prepare_encoder_kwargs_for_generation(
+        self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any], *args, **kwargs
+    ) -> dict[str, Any]:
+        cache = model_kwargs.get("past_key_values")
+        if cache is not None and inputs_tensor is not None and inputs_tensor.ndim == 2:
+            self._drop_cached_media(inputs_tensor, cache.get_seq_length(), model_kwargs)
+        media = {name: model_kwargs[name] for name in MEDIA_INPUTS if model_kwargs.get(name) is not None}
+        if media and model_kwargs.get("mm_encoder_outputs") is None:
+            model_kwargs["mm_encoder_outputs"] = _EncodedMedia(media)
+        return super()._maybe_prepare_encoder_kwargs_for_generation(inputs_tensor, model_kwargs, *args, **kwargs)
+
+    def _drop_cached_media(self, input_ids: torch.LongTensor, past_length: int, model_kwargs: dict[str, Any]):
+        """
+        Leaves out the images and videos of earlier turns, whose tokens are in the cache, from inputs that hold the
+        whole conversation. Inputs that hold only what is new stay as they are.
+        """
+        merge = self.config.vision_config.spatial_merge_size
+        for names, token_id in (
+            (("image_grid_thw", None, "pixel_values", "patch_positions"), self.config.image_token_id),
+            (
+                ("video_grid_thw", "video_window_sizes", "pixel_values_videos", "video_patch_positions"),
+                self.config.video_token_id,
+            ),
+        ):
+            grid, windows, *rows = (model_kwargs.get(name) for name in names)
+            if grid is None or not past_length:
+                continue
+            mask = input_ids == token_id
+            sizes = grid.prod(-1).cpu()
+            # The first and the last token of every image or video, counted over the placeholders of the batch.
+            ends = (sizes // merge**2).cumsum(0)
+            if int(ends[-1]) != int(mask.sum()):
+                continue
+            columns = mask.nonzero()[:, 1].cpu()
+            new = columns[ends - 1] >= past_length
+            model_kwargs[names[0]] = grid[new.to(grid.device)]
+            if windows is not None:
+                model_kwargs[names[1]] = windows[new.to(windows.device)]
+            new_rows = new.repeat_interleave(sizes)
+            for name, value in zip(names[2:], rows):
+                if value is not None:
+                    model_kwargs[name] = value[new_rows.to(value.device)]
+            if not new.any():
+                for name in names:
+                    model_kwargs.pop(name, None)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.LongTensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Cache | None = None,
+        attention_mask: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        **kwargs,
+    ) -> dict[str, Any]:
+        # transformers drops features in all but the first iteration, and to it an assistant never has a first one.
+        if isinstance(past_key_values, DynamicCache) and past_key_values.get_seq_length() == 0:
+            is_first_iteration = True
+        model_inputs = super().prepare_inputs_for_generation(
+            input_ids,
+            next_sequence_length,
+            past_key_values,
+            attention_mask,
+            inputs_embeds,
+            is_first_iteration,
+            **kwargs,
+        )
+        if is_first_iteration:
+            model_inputs["mm_encoder_outputs"] = model_inputs.get("mm_encoder_outputs") or None
+        else:
+            model_inputs.setdefault("mm_encoder_outputs", {})
+        return model_inputs
+
+    def _get_candidate_generator(
+        self,
+        generation_config: GenerationConfig,
+        input_ids: torch.LongTensor,
+        inputs_tensor: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        model_kwargs: dict[str, Any],
+        assistant_model: PreTrainedModel | None = None,
+        **kwargs,
+    ) -> CandidateGenerator:
+        # A proposed placeholder would have no features. The model itself may still choose one.
+        suppress = SuppressTokensLogitsProcessor(
+            [self.config.image_token_id, self.config.video_token_id], device=input_ids.device
+        )
+        encoded = model_kwargs.get("mm_encoder_outputs")
+        if isinstance(encoded, _EncodedMedia) and isinstance(assistant_model, OV2ForConditionalGeneration):
+            # A draft has a vision tower of its own, and mostly a smaller hidden size.
+            media = {name: value.to(assistant_model.device) for name, value in encoded.media.items()}
+            draft = assistant_model._prepare_multimodal_encoder_kwargs_for_generation(media)
+            model_kwargs = {**model_kwargs, "mm_encoder_outputs": draft["mm_encoder_outputs"]}
+        return super()._get_candidate_generator(
+            generation_config=generation_config,
+            input_ids=input_ids,
+            inputs_tensor=inputs_tensor,
+            logits_processor=LogitsProcessorList([*logits_processor, suppress]),
+            model_kwargs=model_kwargs,
+            assistant_model=assistant_model,
+            **kwargs,
         )
 
 

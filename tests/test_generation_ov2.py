@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""`generate` with images and videos: strategies, caches, drafts, conversations."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from transformers_ov2 import OV2ForConditionalGeneration
+
+
+OPTIONS = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+IMAGE, VIDEO = [992, *[990] * 4, 993], [992, *[991] * 8, 993]
+
+
+def image_inputs():
+    return {"pixel_values": torch.randn(16, 588), "image_grid_thw": torch.tensor([[1, 4, 4]])}
+
+
+def video_inputs(window_size=1):
+    return {
+        "pixel_values_videos": torch.randn(32, 588),
+        "video_grid_thw": torch.tensor([[2, 4, 4]]),
+        "video_patch_positions": torch.randint(0, 50, (32, 3)),
+        "video_window_sizes": torch.tensor([window_size]),
+    }
+
+
+def text_inputs(*tokens):
+    return {"input_ids": torch.tensor([tokens]), "attention_mask": torch.ones(1, len(tokens), dtype=torch.long)}
+
+
+@pytest.fixture
+def model(tiny_config):
+    return OV2ForConditionalGeneration(tiny_config()).eval()
+
+
+@pytest.fixture
+def inputs():
+    return {**text_inputs(11, *IMAGE, 12, *VIDEO, 13), **image_inputs(), **video_inputs()}
+
+
+@pytest.fixture
+def greedy(model, inputs):
+    """Every token is the likeliest one after those before it, found without a cache."""
+    ids = inputs["input_ids"]
+    inputs = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        for _ in range(OPTIONS["max_new_tokens"]):
+            ids = torch.cat([ids, model(input_ids=ids, **inputs).logits[:, -1:].argmax(-1)], dim=1)
+    return ids.tolist()
+
+
+# Assisted decoding
+
+
+@pytest.mark.parametrize("hidden_size", [64, 32], ids=["same width", "narrower"])
+def test_ov2_draft(model, inputs, greedy, tiny_config, hidden_size):
+    draft = OV2ForConditionalGeneration(tiny_config(text={"hidden_size": hidden_size, "num_hidden_layers": 1})).eval()
+    calls = []
+    draft.model.visual.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
+    assert model.generate(**inputs, **OPTIONS, assistant_model=draft).tolist() == greedy
+    assert calls == [16, 32]  # the draft sees the media, once
+
+
+def test_draft_that_is_the_model_agrees_everywhere(model, inputs, greedy):
+    """With the same features in the draft's cache, every proposal is right: two steps of several tokens."""
+    draft = OV2ForConditionalGeneration(model.config).eval()
+    draft.load_state_dict(model.state_dict())
+    draft.generation_config.num_assistant_tokens_schedule = "constant"
+    draft.generation_config.num_assistant_tokens = 4
+    draft.generation_config.assistant_confidence_threshold = 0
+    calls = []
+    model.model.language_model.register_forward_hook(lambda *args: calls.append(1))
+    assert model.generate(**inputs, **OPTIONS, assistant_model=draft).tolist() == greedy
+    assert len(calls) == 2
+
+
+def test_text_draft(model, inputs, greedy):
+    draft = AutoModelForCausalLM.from_config(model.config.text_config).eval()
+    assert model.generate(**inputs, **OPTIONS, assistant_model=draft).tolist() == greedy
+
+
+def test_prompt_lookup(model, inputs, greedy):
+    """Copies of the prompt are proposed, its placeholders never."""
+    assert model.generate(**inputs, **OPTIONS, prompt_lookup_num_tokens=4).tolist() == greedy
+
+
+def test_assisted_sampling(model, inputs):
+    draft = OV2ForConditionalGeneration(model.config).eval()
+    generated = model.generate(**inputs, **{**OPTIONS, "do_sample": True}, assistant_model=draft)
+    assert generated.shape[1] == inputs["input_ids"].shape[1] + 8
+
+
+# Conversations with a growing cache
+
+
+def second_turn(first, output, *new):
+    """Inputs of the whole conversation: all media, and all tokens."""
+    return {
+        **text_inputs(*output[0].tolist(), *new),
+        **{name: torch.cat([first[name], value]) for name, value in video_inputs(4).items()},
+        **{name: first[name] for name in ("pixel_values", "image_grid_thw")},
+    }
+
+
+def test_second_turn_with_a_second_video(model, inputs):
+    cache = DynamicCache(config=model.config)
+    output = model.generate(**inputs, **OPTIONS, past_key_values=cache)
+    turn = second_turn(inputs, output, 14, *VIDEO, 15)
+    expected = model.generate(**turn, **OPTIONS)
+    calls = []
+    model.model.visual.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
+    continued = model.generate(**turn, **OPTIONS, past_key_values=cache)
+    assert continued.tolist() == expected.tolist()
+    assert calls == [32]  # the new video alone is encoded
+    # and again, now with text only
+    turn |= text_inputs(*continued[0].tolist(), 16, 17)
+    expected = model.generate(**turn, **OPTIONS)
+    assert model.generate(**turn, **OPTIONS, past_key_values=cache).tolist() == expected.tolist()
+
+
+def test_second_turn_with_new_media_only(model, inputs):
+    cache = DynamicCache(config=model.config)
+    output = model.generate(**inputs, **OPTIONS, past_key_values=cache)
+    turn = second_turn(inputs, output, 14, *VIDEO, 15)
+    expected = model.generate(**turn, **OPTIONS)
+    new = {
+        "pixel_values_videos": turn["pixel_values_videos"][32:],
+        "video_patch_positions": turn["video_patch_positions"][32:],
+        "video_grid_thw": turn["video_grid_thw"][1:],
+        "video_window_sizes": turn["video_window_sizes"][1:],
+    }
+    turn = {name: turn[name] for name in ("input_ids", "attention_mask")}
+    assert model.generate(**turn, **new, **OPTIONS, past_key_values=cache).tolist() == expected.tolist()
+
+
+def test_media_missing_after_the_first_turn(model, inputs):
+    cache = DynamicCache(config=model.config)
+    output = model.generate(**inputs, **OPTIONS, past_key_values=cache)
+    turn = text_inputs(*output[0].tolist(), 14, *VIDEO, 15)
+    with pytest.raises(ValueError, match="8 placeholder tokens, but no video pixels"):
+        model.generate(**turn, **OPTIONS, past_key_values=cache)
+    with pytest.raises(ValueError, match="8 placeholder tokens, but no video pixels"):
+        model(input_ids=turn["input_ids"][:, -12:], past_key_values=cache)
+
+
+def test_media_missing_with_embeddings(model, inputs):
+    embeddings = model.get_input_embeddings()(inputs.pop("input_ids"))
+    with pytest.raises(ValueError, match="8 placeholder tokens, but no video pixels"):
+        model(inputs_embeds=embeddings, **{name: inputs[name] for name in ("pixel_values", "image_grid_thw")})
+    merged = embeddings.clone()
+    merged[:, 1:] += 0.1  # features have been written already
+    model(inputs_embeds=merged)
+
+
+def test_generated_placeholders_are_no_error(model, inputs):
+    """Whatever the model says, also when an assistant checks several tokens at once."""
+    bias = torch.zeros(1000)
+    bias[991] = 1e4
+    model.lm_head.bias = torch.nn.Parameter(bias)
+    for options in ({}, {"prompt_lookup_num_tokens": 3}, {"cache_implementation": "static"}):
+        assert model.generate(**inputs, **OPTIONS, **options)[0, -8:].tolist() == [991] * 8
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_advice_about_trl_is_for_training(model, training):
+    with pytest.raises(ValueError, match="no image pixels") as error:
+        model.train(training)(**text_inputs(11, *IMAGE))
+    assert ("TRL" in str(error.value)) == training
+
+
+def test_training_never_waits_for_a_check(model):
+    """Text on an accelerator: a value that was read back would raise on a tensor that has none."""
+    with FakeTensorMode(), torch.device("cuda"):
+        fake = OV2ForConditionalGeneration(model.config).train()
+        ids = torch.randint(5, 900, (2, 8))
+        loss = fake(input_ids=ids, labels=ids).loss
+    assert loss.device.type == "cuda"
