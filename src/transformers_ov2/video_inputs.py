@@ -98,7 +98,9 @@ def _is_video(item) -> bool:
     if isinstance(item, (str, Path, bytes, bytearray, memoryview, CodecStream)) or hasattr(item, "read"):
         return True
     # Values of video columns, frames of decord and torchcodec: see `video_sources`.
-    if isinstance(item, dict) or hasattr(item, "_hf_encoded") or hasattr(item, "asnumpy"):
+    if isinstance(item, dict):
+        return bool({"path", "bytes"} & item.keys())
+    if hasattr(item, "_hf_encoded") or hasattr(item, "asnumpy"):
         return True
     if type(item).__module__.startswith("torchcodec"):
         return True
