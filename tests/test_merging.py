@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
+    AutoTokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3MoeConfig,
@@ -60,11 +61,10 @@ def write_language_model(folder: Path, fixtures: Path, shard_size="1GB", dtype=t
     else:
         model = Qwen3ForCausalLM(Qwen3Config(**options))
     model = model.to(dtype)
-    model.generation_config.temperature = 0.7
-    model.generation_config.do_sample = True
     model.save_pretrained(folder, max_shard_size=shard_size)
     for name in TOKENIZER_FILES:
         shutil.copyfile(fixtures / "hub_layout" / name, folder / name)
+    (folder / "chat_template.jinja").write_text("{{ 'text alone' }}")
     return folder
 
 
@@ -136,7 +136,9 @@ def test_layout_is_the_published_one(stage0, language_model):
     assert config["architectures"] == ["OV2ForConditionalGeneration"]
     assert "auto_map" not in json.dumps(config)
     assert (config["image_token_id"], config["vision_config"]["use_head"]) == (990, False)
-    assert json.loads((stage0 / "generation_config.json").read_text())["temperature"] == 0.7
+    assert (stage0 / "generation_config.json").read_text() == (language_model / "generation_config.json").read_text()
+    for auto_class in (AutoProcessor, AutoTokenizer):
+        assert "<|image_pad|>" in auto_class.from_pretrained(stage0).chat_template
     card = (stage0 / "README.md").read_text()
     assert "import transformers_ov2" in card and "freshly initialised (seed 0)" in card
     assert str(stage0.parent) not in card

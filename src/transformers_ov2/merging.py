@@ -20,7 +20,7 @@ from huggingface_hub import ModelCard, snapshot_download, split_torch_state_dict
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, Qwen2VLImageProcessorPil
+from transformers import AutoConfig, AutoTokenizer, Qwen2VLImageProcessorPil
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import (
     CONFIG_NAME,
@@ -35,7 +35,7 @@ from .configuration_ov2 import OV2Config, OV2MoeConfig, OV2VisionConfig
 from .model_card import complete_model_card, create_model_card
 from .modeling_ov2 import OV2ForConditionalGeneration, OV2MoeForConditionalGeneration
 from .modeling_ov2_vision import OV2VisionModel
-from .processing_ov2 import CHAT_TEMPLATE, OV2Processor
+from .processing_ov2 import OV2Processor
 from .video_processing_ov2 import OV2VideoProcessor
 
 
@@ -123,8 +123,7 @@ def merge_checkpoints(
     >>> merge_checkpoints("lmms-lab-encoder/onevision-encoder-large", "Qwen/Qwen3-8B", "stage0")
     ```
     """
-    output = Path(output)
-    _check_free(output)
+    output = _free_folder(output)
     vision, text = _Checkpoint.open(encoder), _Checkpoint.open(language_model)
     config = _merged_config(vision, text, spatial_merge_size)
     tokenizer = _tokenizer(text, config)
@@ -152,7 +151,7 @@ def merge_checkpoints(
     if shards.is_sharded:
         index = {"metadata": shards.metadata, "weight_map": dict(sorted(shards.tensor_to_filename.items()))}
         (partial / SAFE_WEIGHTS_INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    _save_generation_config(text.folder, partial)
+    _copy_generation_config(text.folder, partial)
     _processor(config.vision_config, tokenizer).save_pretrained(partial)
     config.save_pretrained(partial)
     card = create_model_card(output.name, base_model=text.repository)
@@ -167,8 +166,8 @@ def merge_checkpoints(
 
 def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, weights: str = "hardlink") -> Path:
     """
-    Turn a released LLaVA-OneVision-2 repository into a native one: its weight files untouched, config, processor,
-    tokenizer and generation config as this package saves them, no `auto_map` and no remote code. The model card keeps
+    Turn a released LLaVA-OneVision-2 repository into a native one: its weight files and generation config untouched,
+    config, processor and tokenizer as this package saves them, no `auto_map` and no remote code. The model card keeps
     its text and says how to load the folder.
 
     The new folder is checked by loading: the processor for real, the model on the meta device, where every key and
@@ -190,8 +189,7 @@ def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, 
     """
     if weights not in WEIGHT_MODES:
         raise ValueError(f"`weights` must be one of {', '.join(map(repr, WEIGHT_MODES))}, got {weights!r}.")
-    output = Path(output)
-    _check_free(output)
+    output = _free_folder(output)
     checkpoint = _Checkpoint.open(source)
     if checkpoint.config.get("model_type") not in _MODELS:
         raise ValueError(
@@ -215,7 +213,7 @@ def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, 
             shutil.copyfile(index, partial / index.name)
         for licence in checkpoint.folder.glob("LICENSE*"):
             shutil.copyfile(licence, partial / licence.name)
-        _save_generation_config(checkpoint.folder, partial)
+        _copy_generation_config(checkpoint.folder, partial)
         processor.save_pretrained(partial)
         config.save_pretrained(partial)
         card = create_model_card(output.name, base_model=checkpoint.repository)
@@ -426,7 +424,8 @@ def _tokenizer(text: _Checkpoint, config: OV2Config):
             f"{text.name}: the tokenizer numbers the vision tokens up to {last}, but there are only "
             f"{config.text_config.vocab_size} embeddings (`vocab_size`): resize them before the merge."
         )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    # That of a text model; the processor brings one that knows images and videos.
+    tokenizer.chat_template = None
     return tokenizer
 
 
@@ -512,14 +511,16 @@ def _check_tensors(tensors: dict, config: OV2Config, vision: _Checkpoint, text: 
     return {name: tensors[name] for name in expected}
 
 
-def _partial(output: Path) -> Path:
+def _free_folder(output: str | os.PathLike) -> Path:
+    """The absolute path of a folder that may be made."""
     output = Path(os.path.abspath(output))
-    return output.with_name(f"{output.name}.partial")
-
-
-def _check_free(output: Path) -> None:
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise ValueError(f"{output} already exists: choose another folder or remove it.")
+    return output
+
+
+def _partial(output: Path) -> Path:
+    return output.with_name(f"{output.name}.partial")
 
 
 def _begin(output: Path, plan: dict) -> Path:
@@ -595,9 +596,9 @@ def _place(source: Path, target: Path, mode: str) -> None:
         ) from error
 
 
-def _save_generation_config(source: Path, target: Path) -> None:
+def _copy_generation_config(source: Path, target: Path) -> None:
     if (source / GENERATION_CONFIG_NAME).is_file():
-        GenerationConfig.from_pretrained(source).save_pretrained(target)
+        shutil.copyfile(source / GENERATION_CONFIG_NAME, target / GENERATION_CONFIG_NAME)
 
 
 def _finish(partial: Path, output: Path, name: str | Path) -> Path:
@@ -612,10 +613,10 @@ def _finish(partial: Path, output: Path, name: str | Path) -> Path:
         logging.set_verbosity(verbosity)
     if problems := [f"{kind.replace('_', ' ')} {sorted(found)}" for kind, found in report.items() if found]:
         raise ValueError(f"{name} does not load: {'; '.join(problems)}.")
-    (partial / _PLAN).unlink(missing_ok=True)
     if output.is_dir():
         output.rmdir()
     os.replace(partial, output)
+    (output / _PLAN).unlink(missing_ok=True)
     return output
 
 
