@@ -230,18 +230,19 @@ def score(video: _Video, plans: list[GroupPlan], workers: Workers, clock: Clock)
         # be short.
         if found < plan.num_canvases and not (found and plan is plans[-1]):
             continue
+        pictures = scorer.pictures
         with clock("score"):
-            evidence = scorer.finish()
+            evidence, cells = scorer.finish()
         yield ScoredGroup(
             bounds=(start, plan.end),
             frame_ids=evidence.frame_ids,
-            pictures=scorer.pictures,
+            pictures=pictures,
             evidence=evidence,
-            cells=scorer.cells,
+            cells=cells,
             num_canvases=min(plan.num_canvases, found),
             max_timestamps=plan.max_timestamps,
         )
-        scorer, start = video.scorer(workers, bits), plan.end
+        start = plan.end
 
 
 def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Iterator[ScoredGroup]:
@@ -262,16 +263,17 @@ def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Itera
             scorer.push(features)
     if not scorer.frame_ids:
         return
+    pictures = scorer.pictures
     with clock("score"):
-        evidence, cells = scorer.finish(), scorer.cells
+        evidence, cells = scorer.finish()
         bounds = partition_readiness(evidence.score, config).tolist()
-    frame_ids = scorer.frame_ids
+    frame_ids = evidence.frame_ids.tolist()
     # The tool gives nothing for clips this short.
     for start, end in bounds or [(0, len(frame_ids))]:
         yield ScoredGroup(
             bounds=(frame_ids[start], frame_ids[end - 1] + 1),
             frame_ids=evidence.frame_ids[start:end],
-            pictures=scorer.pictures[start:end],
+            pictures=pictures[start:end],
             evidence=evidence[start:end],
             cells=cells[start:end],
             num_canvases=min(config.images_per_group, end - start),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..reading.decoding import DecodedFrame
 from ..reading.pictures import PlanarPicture
-from .pooling import pool
+from .pooling import mean_colour, pool
 
 
 def _cells_per_side(block: int, merge: int) -> int:
@@ -32,8 +32,7 @@ def pool_colours(picture: PlanarPicture, blocks_hw: tuple[int, int], merge: int 
     """
     side = _cells_per_side(picture.size[0] // blocks_hw[0], merge)
     rows, cols = blocks_hw[0] * side, blocks_hw[1] * side
-    cells = pool(picture.planes, rows, cols).reshape(3, -1)
-    return (picture.color.matrix @ cells + picture.color.offset[:, None]).reshape(3, rows, cols)
+    return picture.color.to_rgb(pool(picture.planes, rows, cols))
 
 
 def block_features(cells: np.ndarray, blocks_hw: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -61,18 +60,19 @@ class FrameFeatures:
     Attributes:
         frame (`DecodedFrame`): the frame.
         cells (`np.ndarray` of shape `(3, cell_rows, cell_columns)`, float32): `pool_colours` of it.
+        colours (`np.ndarray` of shape `(3, rows, columns)`, float32): RGB at a quarter of the size of the canvas (a
+            third, half or all of it where blocks do not divide by four), so that noise averages out.
+        grey (`np.ndarray` of shape `(rows, columns)`, float32): the mean of `colours`.
         luma (`np.ndarray`, float32): luma at half the size of the canvas, or at full size where blocks have an odd
-            side; half loses nothing that a score of whole blocks needs.
-        pooled (`np.ndarray`, float32): means of two cells of luma along a block, so that noise averages out of them.
-        small (`np.ndarray`, float32): luma at half its size, to find camera motion in.
-        spectrum (`np.ndarray`, *optional*): its spectrum, once it was needed.
+            side, for the codec's motion compensation.
+        spectrum (`np.ndarray`, *optional*): of `grey`, once it was needed.
     """
 
     frame: DecodedFrame
     cells: np.ndarray
+    colours: np.ndarray
+    grey: np.ndarray
     luma: np.ndarray
-    pooled: np.ndarray
-    small: np.ndarray
     spectrum: np.ndarray | None = None
 
     @classmethod
@@ -80,19 +80,18 @@ class FrameFeatures:
         picture = frame.picture
         height, width = picture.size
         block = height // blocks_hw[0]
+        step = next(step for step in (4, 3, 2, 1) if block % step == 0)
+        colours = picture.color.to_rgb(pool(picture.planes, height // step, width // step))
         step = 2 if block % 2 == 0 else 1
-        factor = 2 if block // step % 2 == 0 else 1
         lumas = [
             pool(plane, height // step, width // step, scale=float(weight))
             for weight, plane in zip(picture.color.luma, picture.planes)
             if weight
         ]
-        luma = lumas[0] if len(lumas) == 1 else sum(lumas)
-        rows, cols = luma.shape[0] // 2, luma.shape[1] // 2
         return cls(
             frame=frame,
             cells=pool_colours(picture, blocks_hw, merge),
-            luma=luma,
-            pooled=pool(luma, factor * blocks_hw[0], factor * blocks_hw[1]),
-            small=pool(luma[: 2 * rows, : 2 * cols], rows, cols),
+            colours=colours,
+            grey=mean_colour(colours[None])[0],
+            luma=lumas[0] if len(lumas) == 1 else sum(lumas),
         )

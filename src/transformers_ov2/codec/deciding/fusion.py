@@ -30,9 +30,19 @@ class FusionConstants:
     bitrate_floor: float = 1.0  # bits
     change_floor: float = 1.0  # grey levels
     change_weight: float = 1.0
-    # Surprise counts from so many robust deviations on, up to as many more.
-    surprise_start: float = 10.0
-    surprise_range: float = 10.0
+    # Added to the median absolute deviation of a frame: in a still scene, one grey level is no surprise.
+    deviation_floor: float = 0.3  # grey levels
+    # Surprise counts from so many robust deviations on, and by so much for each doubling.
+    surprise_start: float = 6.0
+    surprise_weight: float = 8.0
+    # Blocks of a frame that may surprise: where more stand out, the picture has changed as a whole.
+    surprise_blocks: int = 48
+    # How far things may have moved from one frame to the next, in sides of a block.
+    search_radius: float = 0.45
+    # The earlier frame that tells what is only uncovered again, seconds ago.
+    memory_seconds: float = 0.5
+    # Time in which what is usual in a place loses half of its weight.
+    habit_seconds: float = 1.0
 
 
 CONSTANTS = FusionConstants()
@@ -52,8 +62,8 @@ class Evidence:
         residual (`np.ndarray` of the same shape, float32): luma residual after motion compensation, grey levels.
         bitrate (`np.ndarray` of the same shape, float32): bits, estimated or exact; 0 for decoded frames.
         change (`np.ndarray` of the same shape, float32): mean difference of colours to the frame before, grey levels.
-        surprise (`np.ndarray` of the same shape, float32): how far the block stands out of its frame beyond the
-            common, robust deviations; 0 for most blocks.
+        surprise (`np.ndarray` of the same shape, float32): how far the block stands out of its frame beyond what
+            motion, memory and habit explain, on a logarithmic scale; 0 for most blocks.
         score (`np.ndarray` of the same shape, float32): all of them fused, comparable across the frames of a group.
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the source frames, ascending.
         seconds (`np.ndarray` of shape `(num_frames,)`, float64): their presentation times.
@@ -82,6 +92,14 @@ class Evidence:
     def concatenate(parts: Sequence[Evidence]) -> Evidence:
         """Of the frames of all parts."""
         return Evidence(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+
+def surprise(deviation: np.ndarray) -> np.ndarray:
+    """
+    The surprise of blocks by their robust deviations: 0 up to `surprise_start`, then `surprise_weight` a doubling.
+    """
+    start = np.float32(CONSTANTS.surprise_start)
+    return np.float32(CONSTANTS.surprise_weight) * np.log2(np.maximum(deviation, start) / start)
 
 
 def fuse(

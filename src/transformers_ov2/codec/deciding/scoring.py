@@ -15,19 +15,19 @@ from ..reading.decoding import DecodedFrame
 from ..reading.packets import PacketTable
 from ..reading.pictures import PlanarPicture
 from ..workers import Workers
-from .compensation import unexplained
+from .compensation import compensate
 from .features import FrameFeatures
-from .fusion import CONSTANTS, Evidence, fuse
+from .fusion import CONSTANTS, Evidence, fuse, surprise
 from .pooling import block_sums, mean_colour, pool
 from .signals.bitrate import fill_key_frames, spread_bits, vector_bits
 from .signals.exact_bits import BitMaps, score_bits
 from .signals.motion import MAX_REFERENCE_DISTANCE, MotionFields, find_references, motion_energy
 from .signals.residual import residual_energy
-from .signals.surprise import MEMORY_SECONDS, standing_out
+from .signals.surprise import Habit, blocks_of, deviations, explain_by_motion
 
 
-# Pixels of luma that are worked on at once: several small frames, or one large one.
-BATCH_PIXELS = 2**18
+# Values of `FrameFeatures.colours` that are worked on at once: several small frames, or one large one.
+BATCH_VALUES = 2**18
 
 
 @dataclass
@@ -37,7 +37,8 @@ class Signals:
     [`Evidence`], before anything is known of the other batches.
 
     Attributes:
-        motion, residual, bitrate, change, surprise: the maps.
+        motion, residual, bitrate, change: the maps.
+        deviation: how far a block stands out of its frame, robust deviations, before habits count.
         signal_source (`list[str]`): what was known of each frame.
     """
 
@@ -45,13 +46,13 @@ class Signals:
     residual: np.ndarray
     bitrate: np.ndarray
     change: np.ndarray
-    surprise: np.ndarray
+    deviation: np.ndarray
     signal_source: list[str]
 
 
 class Scorer:
     """
-    Scores the frames of one group while they arrive.
+    Scores the frames of a video while they arrive, and fuses the scores of a group when it is complete.
 
     Args:
         table (`PacketTable`): the packet table they come from.
@@ -78,23 +79,22 @@ class Scorer:
         self.config = config
         self.bits = bits
         self._submit = submit or Workers(1).submit
+        self._habit = Habit(CONSTANTS.habit_seconds)
+        # Frames that are not measured yet, and those before them that they are compared with.
+        self._batch: list[FrameFeatures] = []
+        self._context: list[FrameFeatures] = []
+        self._start_group()
+
+    def _start_group(self) -> None:
         self.frame_ids: list[int] = []
         self.pictures: list[PlanarPicture] = []
         self._cells: list[np.ndarray] = []
         self._parts: list[Future] = []
-        # Frames that are not measured yet, and those before them that they are compared with.
-        self._batch: list[FrameFeatures] = []
-        self._context: list[FrameFeatures] = []
 
     @property
     def blocks_hw(self) -> tuple[int, int]:
         """Blocks per column and row of a canvas."""
         return self.size[0] // self.config.factor, self.size[1] // self.config.factor
-
-    @property
-    def cells(self) -> np.ndarray:
-        """`pool_colours` of the frames, float32 of shape `(num_frames, 3, cell_rows, cell_columns)`."""
-        return np.stack(self._cells)
 
     def push(self, features: FrameFeatures) -> None:
         """Takes the next frame, with its `picture` at canvas size and, where the codec has them, `motion_vectors` and
@@ -104,31 +104,37 @@ class Scorer:
         self._cells.append(features.cells)
         if self.bits is None:
             self._batch.append(features)
-            if len(self._batch) * features.luma.size >= BATCH_PIXELS:
+            if len(self._batch) * features.colours.size >= BATCH_VALUES:
                 self._measure()
 
-    def finish(self) -> Evidence:
-        """The evidence of all frames. The first one has nothing before it: its score is 0, except by exact bits."""
+    def finish(self) -> tuple[Evidence, np.ndarray]:
+        """
+        The evidence of the frames since the last call, a group, and their `pool_colours`, float32 of shape
+        `(num_frames, 3, cell_rows, cell_columns)`.
+
+        The first frame of the video has nothing before it: its score is 0, except by exact bits.
+        """
         if self._batch:
             self._measure()
-        frame_ids = np.array(self.frame_ids, dtype=np.int64)
+        frame_ids, cells = np.array(self.frame_ids, dtype=np.int64), np.stack(self._cells)
+        parts: list[Signals] = [part.result() for part in self._parts]
+        self._start_group()
         place = {"frame_ids": frame_ids, "seconds": self.table.seconds[frame_ids]}
         if self.bits is not None:
-            maps = self.bits.take(self.frame_ids)
+            maps = self.bits.take(frame_ids.tolist())
             score = score_bits(maps, self.size, self.config)
             bits = block_sums(maps.bits[:, :, : maps.columns].astype(np.float32), self.blocks_hw)
             others = dict.fromkeys(("motion", "residual", "change", "surprise"), np.zeros_like(score))
-            return Evidence(bitrate=bits, score=score, signal_source=np.full(len(score), "bits"), **others, **place)
-        parts: list[Signals] = [part.result() for part in self._parts]
+            source = np.full(len(score), "bits")
+            return Evidence(bitrate=bits, score=score, signal_source=source, **others, **place), cells
         maps = {
             name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("motion", "residual", "bitrate", "change", "surprise")
+            for name in ("motion", "residual", "bitrate", "change", "deviation")
         }
         fill_key_frames(maps["bitrate"], maps["change"], self.table.is_key[frame_ids])
-        surprise = maps["surprise"] - np.float32(CONSTANTS.surprise_start)
-        maps["surprise"] = np.clip(surprise, 0, np.float32(CONSTANTS.surprise_range))
+        maps["surprise"] = surprise(self._habit.exceed(maps.pop("deviation"), place["seconds"]))
         source = np.concatenate([part.signal_source for part in parts])
-        return Evidence(score=fuse(**maps, config=self.config), signal_source=source, **maps, **place)
+        return Evidence(score=fuse(**maps, config=self.config), signal_source=source, **maps, **place), cells
 
     def _measure(self) -> None:
         known = self._context + self._batch
@@ -138,7 +144,7 @@ class Scorer:
         # What frames to come may be compared with: their references, and what was shown half a second before.
         last = known[-1].frame.index
         seconds = self.table.seconds[[each.frame.index for each in known]]
-        old = int(np.searchsorted(seconds, self.table.seconds[last] - MEMORY_SECONDS, side="right")) - 1
+        old = int(np.searchsorted(seconds, self.table.seconds[last] - CONSTANTS.memory_seconds, side="right")) - 1
         near = next(at for at, each in enumerate(known) if each.frame.index > last - MAX_REFERENCE_DISTANCE)
         self._context, self._batch = known[max(0, min(old, near)) :], []
 
@@ -154,7 +160,7 @@ def measure(
     Signals of some frames, from them and from those before them alone: batches can be worked on in any order.
 
     Args:
-        features (`Sequence[FrameFeatures]`): of frames of a group, ascending.
+        features (`Sequence[FrameFeatures]`): of frames of a video, ascending.
         start (`int`): the first of them to measure; those before it are only compared with.
         table (`PacketTable`): the packet table they come from.
         blocks_hw (`tuple[int, int]`): blocks per column and row of a canvas.
@@ -163,8 +169,8 @@ def measure(
     maps = np.zeros((5, len(features) - start, *blocks_hw), dtype=np.float32)
     kind = "residual" if table.size.any() else "pixels"
     signals = Signals(*maps, signal_source=[kind] * maps.shape[1])
-    # The first frame of a group has nothing before it.
-    motion, residual, bitrate, change, surprise = maps if start else maps[:, 1:]
+    # The first frame has nothing before it.
+    motion, residual, bitrate, change, deviation = maps if start else maps[:, 1:]
     first = max(start, 1)
     if first == len(features):
         return signals
@@ -173,7 +179,19 @@ def measure(
     cells = np.stack([each.cells for each in features[first - 1 :]])
     change[:] = pool(mean_colour(np.abs(np.diff(cells, axis=0))), *blocks_hw)
 
-    bits_of_vectors, known = np.zeros_like(motion), np.zeros(len(current), dtype=bool)
+    now, predicted = compensate(list(zip(current, before)))
+    error = mean_colour(np.abs(now - predicted))
+    residual[:], deviation[:], middle, spread = deviations(error, blocks_hw, CONSTANTS.deviation_floor)
+    doubtful = np.nonzero(_most_deviating(deviation))
+    if len(doubtful[0]):
+        seconds = table.seconds[[each.frame.index for each in features]]
+        old = np.searchsorted(seconds, seconds[first:] - CONSTANTS.memory_seconds, side="right") - 1
+        old = [features[at] if 0 <= at < first + index - 1 else None for index, at in enumerate(old.tolist())]
+        left = _unexplained(error, now, predicted, doubtful, current, old, middle, spread, blocks_hw)
+        np.minimum(deviation, np.float32(CONSTANTS.surprise_start), out=deviation)
+        deviation[doubtful] = left
+
+    bits_of_vectors = np.zeros_like(motion)
     moving = [at for at, frame in enumerate(frames) if frame.motion_vectors is not None and len(frame.motion_vectors)]
     if moving:
         references = [find_references(table, frames[at].index) for at in moving]
@@ -182,13 +200,13 @@ def measure(
         position = {each.frame.index: at for at, each in enumerate(features)}
         sources = [[position[index] for index in past if index in position] for past, _ in references]
         predicted = np.array([frames[at].pict_type == "P" for at in moving]) & np.array(list(map(bool, sources)))
-        if predicted.any():
-            known[np.array(moving)[predicted]] = True
+        known = np.array(moving)[predicted]
+        if len(known):
             fields = fields.take(predicted)
             sources = np.array([(past[0], past[-1]) for past, use in zip(sources, predicted) if use]).T
             used, sources = np.unique(sources, return_inverse=True)
             residual[known] = residual_energy(
-                np.stack([each.luma for each, use in zip(current, known) if use]),
+                np.stack([current[at].luma for at in known.tolist()]),
                 np.stack([features[at].luma for at in used.tolist()]),
                 sources.reshape(2, -1),
                 fields,
@@ -196,29 +214,68 @@ def measure(
                 source_hw,
             )
             bits_of_vectors[known] = vector_bits(fields, blocks_hw)
+        for at, use in zip(moving, predicted.tolist()):
+            signals.signal_source[first - start + at] = "motion+residual" if use else "motion"
     numbers = [frame.index for frame in frames]
     size = 8.0 * table.size[numbers]
-    predicted = ~table.is_key[numbers] & (size > 0)
-    left, compensated = unexplained(list(zip(current, before)), blocks_hw, predicted & ~known)
-    for at, luma in compensated.items():
-        residual[at] = pool(np.abs(current[at].luma - luma), *blocks_hw)
-    chosen = np.flatnonzero(predicted)
+    chosen = np.flatnonzero(~table.is_key[numbers] & (size > 0))
     bitrate[chosen] = spread_bits(
         [frames[at] for at in chosen.tolist()], size[chosen], bits_of_vectors[chosen], residual[chosen]
     )
-
-    surprise[:] = standing_out(left)
-    # What a frame half a second ago explains was there before and is only uncovered again.
-    seconds = table.seconds[[each.frame.index for each in features]]
-    old = np.searchsorted(seconds, seconds[first:] - MEMORY_SECONDS, side="right") - 1
-    again = (old >= 0) & (old < np.arange(first, len(features)) - 1)
-    again = np.flatnonzero(again & (surprise.max(axis=(1, 2)) > CONSTANTS.surprise_start))
-    if len(again):
-        earlier, _ = unexplained([(current[at], features[old[at]]) for at in again.tolist()], blocks_hw)
-        surprise[again] = standing_out(np.minimum(left[again], earlier))
-    for at in moving:
-        signals.signal_source[first - start + at] = "motion+residual" if known[at] else "motion"
     return signals
+
+
+def _most_deviating(deviation: np.ndarray) -> np.ndarray:
+    """Blocks whose deviation may surprise, at most `surprise_blocks` of a frame; bool, of its shape."""
+    doubtful = deviation > CONSTANTS.surprise_start
+    flat = deviation.reshape(len(deviation), -1)
+    if (most := CONSTANTS.surprise_blocks) < flat.shape[1]:
+        doubtful &= deviation >= np.partition(flat, -most, axis=1)[:, -most, None, None]
+    return doubtful
+
+
+def _unexplained(
+    error: np.ndarray,
+    now: np.ndarray,
+    predicted: np.ndarray,
+    doubtful: tuple[np.ndarray, np.ndarray, np.ndarray],
+    current: Sequence[FrameFeatures],
+    old: Sequence[FrameFeatures | None],
+    middle: np.ndarray,
+    spread: np.ndarray,
+    blocks_hw: tuple[int, int],
+) -> np.ndarray:
+    """
+    Deviations of doubtful blocks once motion on its own and what was seen before have explained what they can.
+
+    Args:
+        error (`np.ndarray` of shape `(num_frames, rows, columns)`, float32): difference of each pixel to `predicted`.
+        now, predicted (`np.ndarray` of shape `(num_frames, 3, rows, columns)`, float32): of `compensate`.
+        doubtful (three `np.ndarray` of shape `(num_doubtful,)`, int64): frame, block row and block column of each.
+        current (`Sequence[FrameFeatures]`), old (`Sequence[FrameFeatures | None]`): the frames, and the earlier ones
+            that they remember, if any.
+        middle, spread (`np.ndarray` of shape `(num_frames,)`, float32): of `deviations`.
+        blocks_hw (`tuple[int, int]`): blocks per column and row.
+
+    Returns:
+        float32 `np.ndarray` of shape `(num_doubtful,)`.
+    """
+    index, row, col = doubtful
+    block = error.shape[1] // blocks_hw[0]
+    radius = round(CONSTANTS.search_radius * block)
+    left = explain_by_motion(blocks_of(error, *doubtful, block), now, predicted, *doubtful, radius)
+
+    def value():
+        return (left.mean(axis=(1, 2)) - middle[index]) / spread[index]
+
+    remembering = np.array([frame is not None for frame in old])
+    again = np.flatnonzero((value() > CONSTANTS.surprise_start) & remembering[index])
+    if len(again):
+        frames, at = np.unique(index[again], return_inverse=True)
+        then, remembered = compensate([(current[frame], old[frame]) for frame in frames.tolist()])
+        forgotten = mean_colour(np.abs(then - remembered))
+        left[again] = np.minimum(left[again], blocks_of(forgotten, at, row[again], col[again], block))
+    return value()
 
 
 def score_frames(
@@ -237,4 +294,4 @@ def score_frames(
     scorer = Scorer(table, size, source_hw, config)
     for frame in frames:
         scorer.push(FrameFeatures.of(frame, scorer.blocks_hw, config.merge))
-    return scorer.finish(), scorer.cells
+    return scorer.finish()

@@ -32,6 +32,10 @@ class ColorSpace:
     offset: np.ndarray
     luma: np.ndarray
 
+    def to_rgb(self, planes: np.ndarray) -> np.ndarray:
+        """RGB of planes, both float32 of shape `(3, rows, columns)`, unrounded."""
+        return (self.matrix @ planes.reshape(3, -1) + self.offset[:, None]).reshape(planes.shape)
+
     @staticmethod
     @functools.cache
     def of_yuv(colorspace: int, full_range: bool, subsampled: bool = True) -> ColorSpace:
