@@ -16,7 +16,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring
+from transformers.utils import (
+    TransformersKwargs,
+    auto_docstring,
+    is_torchdynamo_compiling,
+    torch_compilable_check,
+)
 from transformers.utils.generic import is_flash_attention_requested, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -103,10 +108,13 @@ class OV2VisionWindows:
             Patches of the longest window.
         shapes (`list[tuple[int, int]]`):
             `(windows, patches per window)` for each distinct length: each group is one dense attention call.
-        order (`torch.LongTensor` of shape `(num_patches,)`, *optional*):
-            Patch indices sorted by group; `None` when all windows are equally long and nothing has to move.
+        order (`torch.LongTensor` of shape `(num_patches,)` or `(num_windows * max_seqlen,)`, *optional*):
+            Patch indices sorted by group, or laid out in padded windows; `None` when all windows are equally long and
+            nothing has to move.
         inverse (`torch.LongTensor` of shape `(num_patches,)`, *optional*):
             Undoes `order`.
+        mask (`torch.BoolTensor` of shape `(num_windows, max_seqlen)`, *optional*):
+            False where windows are padded.
     """
 
     cu_seqlens: torch.Tensor
@@ -114,6 +122,7 @@ class OV2VisionWindows:
     shapes: list[tuple[int, int]]
     order: torch.Tensor | None = None
     inverse: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
 
     @classmethod
     def from_grid(cls, grid_thw: torch.Tensor, window_sizes: torch.Tensor, device: torch.device) -> "OV2VisionWindows":
@@ -135,6 +144,36 @@ class OV2VisionWindows:
         order = torch.repeat_interleave(lengths, lengths).argsort(stable=True)
         inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
         return cls(cu_seqlens, shapes[-1][1], shapes, order.to(device), inverse.to(device))
+
+    @classmethod
+    def from_cu_seqlens(cls, cu_seqlens: torch.Tensor, max_seqlen: int | None, num_patches: int) -> "OV2VisionWindows":
+        """
+        Windows given by their boundaries, laid out without reading a value of a tensor, so that graphs can be
+        captured: shorter windows are padded to `max_seqlen`. Without it, all must be equally long in a graph.
+        """
+        num_windows = len(cu_seqlens) - 1
+        starts, ends = cu_seqlens[:-1], cu_seqlens[1:]
+        torch_compilable_check(
+            ends[-1] == num_patches, lambda: f"`cu_seqlens` ends at {int(ends[-1])}, there are {num_patches} patches."
+        )
+        if max_seqlen is None:
+            if is_torchdynamo_compiling():
+                max_seqlen = num_patches // num_windows
+                torch_compilable_check(
+                    (ends - starts == max_seqlen).all(), "Pass `max_seqlen`: windows differ in length."
+                )
+            else:
+                max_seqlen = int((ends - starts).max())
+        shapes = [(num_windows, max_seqlen)]
+        if num_windows * max_seqlen == num_patches:
+            return cls(cu_seqlens, max_seqlen, shapes)
+        device = cu_seqlens.device
+        order = starts.unsqueeze(1) + torch.arange(max_seqlen, device=device)
+        mask = order < ends.unsqueeze(1)
+        patch = torch.arange(num_patches, device=device)
+        window = torch.searchsorted(ends, patch, right=True)
+        inverse = window * max_seqlen + patch - starts[window]
+        return cls(cu_seqlens, max_seqlen, shapes, order.clamp(max=num_patches - 1).flatten(), inverse, mask)
 
 
 class OV2VisionRotaryEmbedding(nn.Module):
@@ -314,7 +353,17 @@ class OV2VisionAttention(nn.Module):
         windows: OV2VisionWindows,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | tuple[torch.Tensor, ...] | None]:
-        """One dense batched call for each distinct window length; a single call when all are equally long."""
+        """
+        Attends with `query`, `key` and `value` `(num_patches, num_heads, head_dim)` inside each window: one dense
+        batched call for each distinct window length, a single call when all are equally long or padded.
+
+        Returns `(num_patches, hidden_size)`, and attention weights `(windows, num_heads, patches per window, patches
+        per window)`, a tuple with one tensor per call when patches had to move.
+        """
+        if windows.mask is not None:
+            mask = torch.zeros(windows.mask.shape, dtype=query.dtype, device=query.device)
+            mask = mask.masked_fill(~windows.mask, torch.finfo(query.dtype).min)
+            kwargs["attention_mask"] = mask[:, None, None].expand(-1, -1, windows.max_seqlen, -1)
         if windows.order is not None:
             query, key, value = (x[windows.order] for x in (query, key, value))
         sizes = [count * length for count, length in windows.shapes]
@@ -457,8 +506,10 @@ class OV2VisionModel(OV2PreTrainedModel):
     base_model_prefix = "visual"
     main_input_name = "pixel_values"
     input_modalities = ("image", "video")
-    # The window shapes of a batch decide the graph, so a change of input recompiles.
+    # The window shapes of a batch decide the graph, so a change of input recompiles. See `precompute_inputs`.
     _can_compile_fullgraph = False
+    # What the exporters of transformers precompute: positions with their time, windows of all frames.
+    include_temporal = merge_temporal = True
     _can_record_outputs = {"hidden_states": OV2VisionLayer, "attentions": OV2VisionAttention}
     # Loading from a full model, which also holds these.
     _keys_to_ignore_on_load_unexpected = [r"^model\.language_model\.", r"^lm_head\."]
@@ -479,47 +530,97 @@ class OV2VisionModel(OV2PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.patch_embedding
 
+    def precompute_inputs(
+        self, grid_thw: torch.LongTensor, window_sizes: torch.LongTensor | None = None
+    ) -> dict[str, torch.Tensor | int]:
+        """
+        What the forward pass reads from the values of `grid_thw` and `window_sizes`. With it, `torch.compile` with
+        `fullgraph=True` and `torch.export` capture the whole tower: `model(pixel_values, **precomputed)`. A full model
+        takes the same under the names `image_cu_seqlens`, `video_cu_seqlens` and so on.
+
+        Returns:
+            `cu_seqlens`, int32 `(num_windows + 1,)`: cumulative window lengths in patches; `max_seqlen`, `int`:
+            patches of the longest; `position_ids`, int64 `(num_patches, 3)`: (frame, row, column).
+        """
+        grid = grid_thw.to("cpu", torch.long)
+        windows = OV2VisionWindows.from_grid(grid, self._window_sizes(grid, window_sizes), grid_thw.device)
+        num_patches = int(grid.prod(-1).sum())
+        return {
+            "cu_seqlens": windows.cu_seqlens,
+            "max_seqlen": windows.max_seqlen,
+            "position_ids": get_grid_positions(grid_thw.long(), self.config.spatial_merge_size, num_patches),
+        }
+
+    def _window_sizes(self, grid: torch.Tensor, window_sizes: torch.Tensor | None) -> torch.Tensor:
+        if window_sizes is None:
+            return torch.full((len(grid),), self.config.frame_windows_size)
+        window_sizes = window_sizes.to("cpu", torch.long)
+        if window_sizes.shape != (len(grid),) or (window_sizes < 1).any():
+            raise ValueError(
+                f"Window sizes must be {len(grid)} positive numbers of frames, one per row of the grid, got "
+                f"{window_sizes.tolist()}."
+            )
+        return window_sizes
+
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
     def forward(
         self,
         pixel_values: torch.Tensor,
-        grid_thw: torch.LongTensor,
+        grid_thw: torch.LongTensor | None = None,
         patch_positions: torch.LongTensor | None = None,
         window_sizes: torch.LongTensor | None = None,
+        cu_seqlens: torch.IntTensor | None = None,
+        max_seqlen: int | None = None,
+        position_ids: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | BaseModelOutputWithPooling:
         r"""
         pixel_values (`torch.Tensor` of shape `(num_patches, num_channels * patch_size * patch_size)`):
             One row per patch, laid out (channel, y, x), in merge-block order: blocks of
             `spatial_merge_size` x `spatial_merge_size` patches in raster order, row-major inside a block.
-        grid_thw (`torch.LongTensor` of shape `(num_images_or_videos, 3)`):
-            Frames (or canvases), patch rows and patch columns of each image or video.
+        grid_thw (`torch.LongTensor` of shape `(num_images_or_videos, 3)`, *optional*):
+            Frames (or canvases), patch rows and patch columns of each image or video. Needed without `cu_seqlens`.
         patch_positions (`torch.LongTensor` of shape `(num_patches, 3)`, *optional*):
             Frame index, patch row and patch column of every patch, in the order of `pixel_values`. Derived from
             `grid_thw` when missing.
         window_sizes (`torch.LongTensor` of shape `(num_images_or_videos,)`, *optional*):
             Frames that attend to each other, for each row of `grid_thw`: 1 isolates the frames. Defaults to
             `config.frame_windows_size` for all rows.
+        cu_seqlens (`torch.IntTensor` of shape `(num_windows + 1,)`, *optional*):
+            Cumulative lengths of the attention windows in patches, instead of `window_sizes`. See
+            [`~OV2VisionModel.precompute_inputs`].
+        max_seqlen (`int`, *optional*):
+            Patches of the longest window of `cu_seqlens`.
+        position_ids (`torch.LongTensor` of shape `(num_patches, 3)`, *optional*):
+            `patch_positions` under the name of transformers' precomputed inputs. `patch_positions` goes first.
 
         Returns:
             `last_hidden_state` of shape `(num_patches, hidden_size)`, the encoder's output, and `pooler_output` of
             shape `(num_patches / spatial_merge_size², out_hidden_size)`, the merged tokens.
 
         Raises:
-            ValueError: When the number of rows of an input contradicts `grid_thw`, or when a grid side is no multiple
-                of `spatial_merge_size`.
+            ValueError: When the number of rows of an input contradicts `grid_thw`, when a grid side is no multiple of
+                `spatial_merge_size`, or when windows are given twice.
         """
-        grid = grid_thw.to("cpu", torch.long)
-        if window_sizes is None:
-            window_sizes = torch.full((len(grid),), self.config.frame_windows_size)
-        window_sizes = window_sizes.to("cpu", torch.long)
-        check_packed_inputs(self.config, pixel_values, grid, patch_positions)
-        if window_sizes.shape != (len(grid),) or (window_sizes < 1).any():
-            raise ValueError(
-                f"Window sizes must be {len(grid)} positive numbers of frames, one per row of the grid, got "
-                f"{window_sizes.tolist()}."
+        if patch_positions is None:
+            patch_positions = position_ids
+        if cu_seqlens is None:
+            if grid_thw is None:
+                raise ValueError("Pass `grid_thw`, or `cu_seqlens` and `position_ids`.")
+            grid = grid_thw.to("cpu", torch.long)
+            check_packed_inputs(self.config, pixel_values, grid, patch_positions)
+            windows = OV2VisionWindows.from_grid(grid, self._window_sizes(grid, window_sizes), pixel_values.device)
+        else:
+            if window_sizes is not None:
+                raise ValueError(
+                    "Pass either `window_sizes` or `cu_seqlens`: both say which patches attend to each other."
+                )
+            if patch_positions is None and grid_thw is None:
+                raise ValueError("`cu_seqlens` need `position_ids` (or `patch_positions`, or `grid_thw`) with them.")
+            windows = OV2VisionWindows.from_cu_seqlens(
+                cu_seqlens.to(pixel_values.device), max_seqlen, len(pixel_values)
             )
         if patch_positions is None:
             patch_positions = get_grid_positions(
@@ -529,7 +630,7 @@ class OV2VisionModel(OV2PreTrainedModel):
         hidden_states = self.layernorm_pre(self.embeddings(pixel_values))  # (num_patches, hidden_size)
         hidden_states = self.encoder(
             hidden_states,
-            windows=OV2VisionWindows.from_grid(grid, window_sizes, hidden_states.device),
+            windows=windows,
             position_embeddings=self.rotary_pos_emb(patch_positions),
             **kwargs,
         )
