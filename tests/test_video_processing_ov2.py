@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import warnings
@@ -382,6 +383,16 @@ def test_urls_are_fetched_within_the_options(processor, clip, frames, web):
                 processor([video], **options)
     with pytest.raises(ValueError, match="broken.png: cannot be read as an image"):
         processor([[f"{url}/broken.png"]], **here)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
+@pytest.mark.parametrize("backend", ["codec", "frames"])
+def test_isolation_changes_nothing(clip, backend):
+    processor = OV2VideoProcessor(video_backend=backend, **SIZE)
+    expected = processor(clip)
+    assert_same(processor(clip, isolate=True), expected)
+    with pytest.raises(ValueError, match="clip.mp4: reading took longer than 0.01 seconds"):
+        processor(clip, isolate={"seconds": 0.01})
 
 
 def test_options_of_the_machine_are_not_those_of_a_checkpoint(tmp_path):

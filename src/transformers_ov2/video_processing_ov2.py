@@ -32,12 +32,12 @@ from transformers.video_utils import VideoMetadata
 
 from .codec import CodecStream, CodecStreamConfig
 from .codec.deciding.budget import timestamp_text_tokens
+from .codec.isolation import FrameReader, open_frames
 from .codec.packing.assets import read_assets
 from .codec.packing.canvas import canvas_size
-from .codec.reading.decoding import decode_frames
 from .codec.reading.network import NetworkLimits
-from .codec.reading.packets import PacketTable, read_packets
-from .codec.reading.source import VideoError, VideoSource, open_source
+from .codec.reading.packets import PacketTable
+from .codec.reading.source import Isolation, VideoError, VideoSource, open_source
 from .codec.tokenizer import tokenize_video
 from .image_inputs import load_image, to_8_bits, to_opaque, to_rgb
 from .video_inputs import OV2VideoMetadata, flatten_metadata, flatten_videos, is_path_list, local_path
@@ -71,7 +71,7 @@ SHARED_IMAGE_OPTIONS = (
 
 
 # What this machine may do for a video: neither saved with a checkpoint nor taken from one.
-READING_OPTIONS = ("allow_network", "allow_private_network", "download_seconds", "max_download_bytes")
+READING_OPTIONS = ("allow_network", "allow_private_network", "download_seconds", "max_download_bytes", "isolate")
 
 
 class OV2VideoProcessorKwargs(VideosKwargs, total=False):
@@ -105,13 +105,17 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
         get fewer canvases. Frames get fewer: down to 8, or to `num_frames`, before they also get smaller.
     allow_network (`bool`, *optional*, defaults to `True`):
         Fetch http(s) URLs that were passed as a video or as its frames. Nothing else is ever fetched. Like the next
-        three, an option of the machine: it is neither saved with a checkpoint nor taken from one.
+        four, an option of the machine: it is neither saved with a checkpoint nor taken from one.
     allow_private_network (`bool`, *optional*, defaults to `False`):
         Also from addresses that are not public (loopback, private, link-local, reserved), at once or by a redirect.
     download_seconds (`float`, *optional*, defaults to 600):
         Most seconds that a download may take in all.
     max_download_bytes (`int`, *optional*, defaults to 4 GiB):
         Most bytes of a download.
+    isolate (`bool` or `dict`, *optional*, defaults to `False`):
+        Read encoded videos in a child process with a limit on time and memory, so that a file that crashes, hangs or
+        floods its decoder is a `VideoError` and nothing worse. The limits are those of
+        [`~transformers_ov2.codec.reading.source.Isolation`], a dict replaces them. Linux only.
     codec (`dict`, *optional*):
         Options of [`~transformers_ov2.codec.CodecStreamConfig`] (`video_backend="codec"`). Options given in a call
         are laid over those of the video processor.
@@ -131,6 +135,7 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     allow_private_network: bool
     download_seconds: float | int
     max_download_bytes: int
+    isolate: bool | dict
     codec: dict | None
 
 
@@ -177,6 +182,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
     allow_private_network = False
     download_seconds = NetworkLimits.download_seconds
     max_download_bytes = NetworkLimits.max_download_bytes
+    isolate = False
     codec = None
     valid_kwargs = OV2VideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "video_grid_thw", "video_patch_positions", "video_window_sizes"]
@@ -309,6 +315,8 @@ class OV2VideoProcessor(BaseVideoProcessor):
         """
         allowed = {name: options.get(name, getattr(self, name)) for name in READING_OPTIONS}
         video = resolve_source(video, self.network_limits(**allowed))
+        if isinstance(allowed["isolate"], dict):
+            allowed["isolate"] = Isolation(**allowed["isolate"])
         return video if isinstance(video, CodecStream) else open_source(video, **allowed)
 
     def network_limits(self, **options) -> NetworkLimits:
@@ -431,13 +439,14 @@ class OV2VideoProcessor(BaseVideoProcessor):
         if options["video_backend"] == "codec":
             stream = tokenize_video(source, options["codec"], timestamp_tokens=options["timestamp_tokens"])
             return self._codec_clip(stream, options)
-        return self._encoded_clip(source, options)
+        with open_frames(source) as reader:
+            return self._encoded_clip(reader, options)
 
     # Frames backend
 
-    def _encoded_clip(self, source: VideoSource, options: dict[str, Any]) -> _Clip:
+    def _encoded_clip(self, reader: FrameReader, options: dict[str, Any]) -> _Clip:
         """Choose frames of an encoded video by its packets, then decode only those."""
-        table = read_packets(source)
+        source, table = reader.source, reader.table
         metadata = VideoMetadata(
             total_num_frames=table.num_frames,
             fps=table.fps,
@@ -454,9 +463,9 @@ class OV2VideoProcessor(BaseVideoProcessor):
             indices = self.sample_frames(metadata, num_frames=count)
 
         frames, decoded = [], []
-        for frame in decode_frames(source, table, indices, num_threads=torch.get_num_threads()):
-            frames.append(self._resize(torch.from_numpy(frame.image).permute(2, 0, 1), size, options))
-            decoded.append(frame.index)
+        for index, image in reader.images(indices, torch.get_num_threads()):
+            frames.append(self._resize(torch.from_numpy(image).permute(2, 0, 1), size, options))
+            decoded.append(index)
         if not decoded:
             raise VideoError(f"{source.name}: none of the {len(indices)} frames asked for could be decoded.")
         metadata.frames_indices = decoded

@@ -26,11 +26,12 @@ from .deciding.readiness import partition_readiness, sample_frames
 from .deciding.scoring import Scorer
 from .deciding.selection import error_weights, select_evidence, select_state
 from .deciding.signals.exact_bits import BitMaps, read_bits
+from .isolation import isolated_groups
 from .packing.canvas import CodecStream, canvas_size, order_blocks, pack_blocks
 from .reading.decoding import decode_frames
 from .reading.packets import PacketTable, read_packets
 from .reading.pictures import PlanarPicture
-from .reading.source import VideoError, VideoSource, open_source
+from .reading.source import Isolation, VideoError, VideoSource, open_source
 from .workers import MAX_THREADS, Clock, Workers, available_cores
 
 
@@ -40,6 +41,7 @@ def tokenize_video(
     *,
     timestamp_tokens: Callable[[float], int] | None = None,
     return_evidence: bool = False,
+    isolate: bool | Isolation = False,
     **overrides: Any,
 ) -> CodecStream:
     """
@@ -56,6 +58,9 @@ def tokenize_video(
         return_evidence (`bool`, *optional*, defaults to `False`):
             Whether the stream keeps its `evidence`: the signals and scores of the blocks of all frames looked at, 24
             bytes for each block.
+        isolate (`bool` or [`~transformers_ov2.codec.reading.source.Isolation`], *optional*, defaults to `False`):
+            Read the video in a child process with a limit on time and memory, so that a file that crashes, hangs or
+            floods its decoder raises a `VideoError` here. The result is the same. Linux only.
         overrides: fields of the config that differ.
 
     Returns:
@@ -68,7 +73,12 @@ def tokenize_video(
         ImportError: `bit_source="codec-video-prep"` without that package.
     """
     groups = iter_groups(
-        source, config, timestamp_tokens=timestamp_tokens, return_evidence=return_evidence, **overrides
+        source,
+        config,
+        timestamp_tokens=timestamp_tokens,
+        return_evidence=return_evidence,
+        isolate=isolate,
+        **overrides,
     )
     return CodecStream.concatenate(list(groups))
 
@@ -79,6 +89,7 @@ def iter_groups(
     *,
     timestamp_tokens: Callable[[float], int] | None = None,
     return_evidence: bool = False,
+    isolate: bool | Isolation = False,
     **overrides: Any,
 ) -> Iterator[CodecStream]:
     """
@@ -87,9 +98,13 @@ def iter_groups(
     for. `CodecStream.concatenate` joins the groups to what `tokenize_video` returns.
     """
     config = (config or CodecStreamConfig()).replace(**overrides)
+    timestamp_tokens = timestamp_tokens or timestamp_text_tokens
     if not isinstance(source, VideoSource):
-        source = open_source(source)
-    return _iter_groups(source, config, timestamp_tokens or timestamp_text_tokens, return_evidence)
+        source = open_source(source, isolate=isolate)
+    elif isolate:
+        raise ValueError("This source is open already: pass `isolate` to `open_source`.")
+    read = isolated_groups if source.isolation is not None else _iter_groups
+    return read(source, config, timestamp_tokens, return_evidence)
 
 
 def _iter_groups(

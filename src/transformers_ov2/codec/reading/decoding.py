@@ -287,6 +287,8 @@ class _Reader:
     def _pick(self, packet: av.Packet | None, wanted: dict[int, int]) -> Iterator[tuple[int, av.VideoFrame]]:
         try:
             frames = self.decoder.decode(packet)
+        except MemoryError as error:
+            raise VideoError(f"{self.source.name}: there is not enough memory to decode it.") from error
         except av.FFmpegError:  # a damaged packet, or the end twice: what else can be decoded is used
             return
         for frame in frames:

@@ -42,6 +42,25 @@ SPOOL_FILE_BYTES = 2**33
 PROBE_PACKETS = 512
 
 
+@dataclass(frozen=True)
+class Isolation:
+    """
+    Limits of the child process that reads a video.
+
+    Attributes:
+        seconds (`float`): most seconds that are waited for it in all.
+        memory_bytes (`int`): most private memory, beyond what an idle child takes.
+    """
+
+    seconds: float = 300.0
+    memory_bytes: int = 2**31
+
+    def __post_init__(self):
+        for name in ("seconds", "memory_bytes"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"`{name}` of `isolate` must be a positive number, got {getattr(self, name)}.")
+
+
 @dataclass(eq=False)
 class VideoSource:
     """A probed video that can be opened any number of times, also from several threads at once. Made by
@@ -61,6 +80,8 @@ class VideoSource:
         has_b_frames (`bool`): pictures may be shown in another order than they are decoded in.
         num_frames_hint (`int`): number of frames that the header claims, 0 when it is silent. Never rely on it.
         max_source_pixels, max_source_frames (`int`): limits given to [`open_source`].
+        isolation ([`Isolation`], *optional*): the video is read in a child process only. This process does not look
+            into it, and knows neither its size nor its codec.
     """
 
     name: str
@@ -77,6 +98,7 @@ class VideoSource:
     num_frames_hint: int = 0
     max_source_pixels: int = MAX_SOURCE_PIXELS
     max_source_frames: int = MAX_SOURCE_FRAMES
+    isolation: Isolation | None = None
     # At most one of the three holds the video: a path, the bytes of a file, or decoded frames. None for a live stream.
     path: str | None = field(default=None, repr=False)
     data: bytes | None = field(default=None, repr=False)
@@ -99,6 +121,8 @@ class VideoSource:
         """
         if self.path is None and self.data is None:
             raise VideoError(f"{self.name}: has no file to open.")
+        if self.isolation is not None:
+            raise VideoError(f"{self.name}: is read in isolation, see `IsolatedVideo` and `open_frames`.")
         container = self._open_container()
         try:
             yield container, open_stream(self.name, container, self.max_source_pixels, side_data=side_data)
@@ -174,6 +198,7 @@ def open_source(
     allow_private_network: bool = False,
     download_seconds: float = NetworkLimits.download_seconds,
     max_download_bytes: int = NetworkLimits.max_download_bytes,
+    isolate: bool | Isolation = False,
     name: str | None = None,
 ) -> VideoSource:
     """Probes a video and returns a source that can be opened again and again.
@@ -195,6 +220,8 @@ def open_source(
             reserved.
         download_seconds (`float`): most seconds that a download may take in all.
         max_download_bytes (`int`): most bytes of a download.
+        isolate (`bool` or [`Isolation`]): read the video in a child process with a limit on time and memory; nothing
+            of it is decoded here, not even to probe it. Decoded frames need none.
         name (`str`, *optional*): what messages call the video.
 
     Raises:
@@ -221,9 +248,19 @@ def open_source(
     try:
         if content.data == b"" or (content.path is not None and os.path.getsize(content.path) == 0):
             raise VideoError(f"{name}: the video is empty.")
-        with content.open() as file:
-            check_sample_tables(name, file, max_source_frames)
-        source = _probe(name, content, max_source_pixels, max_source_frames)
+        source = VideoSource(
+            name,
+            max_source_pixels=max_source_pixels,
+            max_source_frames=max_source_frames,
+            path=content.path,
+            data=content.data,
+        )
+        if isolate:
+            source.isolation = Isolation() if isolate is True else isolate
+        else:
+            with content.open() as file:
+                check_sample_tables(name, file, max_source_frames)
+            _probe(source, content)
     except BaseException:
         if content.temporary:
             os.unlink(content.path)
@@ -327,18 +364,14 @@ def _spool(name: str, file: BinaryIO) -> _Content:
     return _Content(path=spool.name, temporary=True)
 
 
-def _probe(name: str, content: _Content, max_pixels: int, max_frames: int) -> VideoSource:
+def _probe(source: VideoSource, content: _Content):
     """Opens the file once and decodes up to its first picture."""
-    source = VideoSource(
-        name, max_source_pixels=max_pixels, max_source_frames=max_frames, path=content.path, data=content.data
-    )
     with content.open() as file:
         source._is_described = file.read(8)[4:] == b"ftyp"
     with source.open() as (container, stream):
-        width, height = stream.codec_context.width, stream.codec_context.height
-        check_limits(name, width, height, stream.frames, max_pixels, max_frames)
-        source.describe(stream, _first_frame(name, container, stream))
-    return source
+        size, limits = stream.codec_context, (source.max_source_pixels, source.max_source_frames)
+        check_limits(source.name, size.width, size.height, stream.frames, *limits)
+        source.describe(stream, _first_frame(source.name, container, stream))
 
 
 def _pixel_aspect_ratio(stream: av.video.stream.VideoStream) -> Fraction:
