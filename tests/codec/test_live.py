@@ -79,6 +79,20 @@ def test_endless_frames():
     assert streams[3].timestamps[0] == 12.0
 
 
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_many_frames_per_second(selection):
+    """No more are held than the budget and one for each bin; groups cover all of them."""
+    part = moving_frames(60, 56, 84)
+    streams = list(
+        iter_live_groups(itertools.islice(itertools.cycle(part), 2000), fps=240, frame_budget=100, selection=selection)
+    )
+    joined = CodecStream.concatenate(streams)
+    assert_well_formed(joined, 2000)
+    for stream in streams:
+        assert 50 < len(stream.frame_ids) <= 100 + 13
+        assert np.diff(stream.frame_ids).max() <= 16 < np.diff(stream.groups[0])[0]
+
+
 def test_repeats_itself():
     data = clip_bytes(200, fmt="mpegts")
     runs = [CodecStream.concatenate(list(iter_live_groups(io.BytesIO(data)))) for _ in range(3)]

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .config import CodecStreamConfig
-from .deciding.budget import timestamp_text_tokens
-from .deciding.grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS
+from .deciding.budget import held_frames, timestamp_text_tokens
+from .deciding.grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS, choose_frames
 from .deciding.scoring import score_frames
 from .packing.canvas import CodecStream, canvas_size
 from .reading.live import LiveFrame, LivePictures, LiveReader, LiveStream, live_table
@@ -41,7 +41,8 @@ def iter_live_groups(
 
     Groups are cut as with `grouping="packet_energy"`, but by the energy so far instead of that of the whole video: a
     group lasts 1.5 to 6 seconds. Every group has `images_per_group` canvases, the last one perhaps fewer;
-    `target_canvas` does not apply. Memory holds one group of frames at canvas size.
+    `target_canvas` does not apply. Memory holds the frames of one group at canvas size, no more of them than
+    `frame_budget` and than files may have: of more frames per second, every second one, or every fourth.
 
     Args:
         stream (`BinaryIO` or `Iterable[np.ndarray]`):
@@ -124,53 +125,97 @@ def _iter_live_groups(
 ) -> Iterator[CodecStream]:
     clock = Clock()
     partition = _OnlinePartition(config.images_per_group)
-    frames: list[LiveFrame] = []
-    first = 0
+    group = _Group(config)
     for frame in clock.iterate("decode", iter(reader)):
         # Key frames cost their bytes wherever the encoder put them, and decoded frames cost nothing: both count as if
         # nothing happened, and time alone cuts.
-        usual = partition.total / max(1, first + len(frames)) or 1.0
+        usual = partition.total / max(1, group.start + len(group.frames)) or 1.0
         if cut := partition.push(frame.seconds, usual if frame.header.is_key or not frame.size else frame.size):
-            yield _tokenize(reader, frames[:cut], first, config, timestamp_tokens, clock)
-            frames, first = frames[cut:], first + cut
-        frames.append(frame)
-    if frames:
-        yield _tokenize(reader, frames, first, config, timestamp_tokens, clock)
-    elif not first:
+            complete, group = group.split(cut)
+            yield _tokenize(reader, complete, config, timestamp_tokens, clock)
+        group.push(frame)
+    if group.frames:
+        yield _tokenize(reader, group, config, timestamp_tokens, clock)
+    elif not group.start:
         raise VideoError(f"{reader.source.name}: none of its frames can be decoded.")
+
+
+class _Group:
+    """
+    Frames that are in no group yet. All of them count, but no more are held than files may hold of a group: of many
+    frames per second every second one, or every fourth, and the first of each bin, where a group may begin.
+    """
+
+    def __init__(self, config: CodecStreamConfig, start: int = 0):
+        self.config = config
+        self.start = start  # its first frame, counted from the start of the stream
+        self.frames: list[LiveFrame] = []
+        self.held: list[int] = []
+        self.first_of_bins: set[int] = set()
+        self.step = 1
+
+    def push(self, frame: LiveFrame) -> None:
+        at = len(self.frames)
+        self.frames.append(frame)
+        bins = [int((each.seconds - self.frames[0].seconds) / BIN_SECONDS) for each in self.frames[-2:]]
+        if at == 0 or bins[0] != bins[1]:
+            self.first_of_bins.add(at)
+        elif at % self.step:
+            frame.decoded = None
+            return
+        self.held.append(at)
+        rows, columns = (side // self.config.factor for side in frame.decoded.picture.size)
+        most = min(self.config.frame_budget, held_frames(rows * columns, self.config))
+        if len(self.held) > max(most, self.config.images_per_group) + len(self.first_of_bins):
+            self.step *= 2
+            for at in self.held:
+                if at % self.step and at not in self.first_of_bins:
+                    self.frames[at].decoded = None
+            self.held = [at for at in self.held if self.frames[at].decoded is not None]
+
+    def split(self, count: int) -> tuple[_Group, _Group]:
+        """The first `count` frames, a complete group, and the others, the beginning of the next one."""
+        first, rest = _Group(self.config, self.start), _Group(self.config, self.start + count)
+        first.frames, rest.frames = self.frames[:count], self.frames[count:]
+        first.held = [at for at in self.held if at < count]
+        rest.held = [at - count for at in self.held if at >= count]
+        return first, rest
 
 
 def _tokenize(
     reader: LiveReader,
-    frames: list[LiveFrame],
-    first: int,
+    live: _Group,
     config: CodecStreamConfig,
     timestamp_tokens: Callable[[float], int],
     clock: Clock,
 ) -> CodecStream:
     """Score, select and pack one group as if it were a whole video, then count its frames from the stream's start."""
-    count = len(frames)
-    table = live_table(frames, float(reader.source.average_rate))
-    decoded = [replace(frame.decoded, index=index) for index, frame in enumerate(frames)]
-    size, num_canvases = decoded[0].picture.size, min(config.images_per_group, count)
+    table = live_table(live.frames, float(reader.source.average_rate))
+    size = live.frames[live.held[0]].decoded.picture.size
+    num_canvases = min(config.images_per_group, len(live.held))
+    limit = config.source_frames_per_canvas * num_canvases
+    held = live_table([live.frames[at] for at in live.held], table.fps)
+    chosen = choose_frames(held, (0, held.num_frames), limit, held.num_frames, config)
+    frame_ids = np.array(live.held)[chosen]
+    decoded = [replace(live.frames[at].decoded, index=at) for at in frame_ids.tolist()]
     with clock("score"):
         source_hw = (reader.source.height, reader.source.width)
         evidence, cells = score_frames(decoded, table, size, source_hw, config)
     group = ScoredGroup(
-        bounds=(0, count),
-        frame_ids=np.arange(count),
+        bounds=(0, table.num_frames),
+        frame_ids=frame_ids,
         pictures=[frame.picture for frame in decoded],
         evidence=evidence,
         cells=cells,
         num_canvases=num_canvases,
-        max_timestamps=min(count, config.source_frames_per_canvas * num_canvases),
+        max_timestamps=min(len(decoded), limit),
     )
     with clock("select"):
         blocks = select(group, table, config, timestamp_tokens)
     with clock("pack"):
         stream = pack(group, table, blocks, config)
     stream.timings = clock.take()
-    stream.patch_positions[..., 0] += first
-    stream.groups += first
-    stream.frame_ids += first
+    stream.patch_positions[..., 0] += live.start
+    stream.groups += live.start
+    stream.frame_ids += live.start
     return stream

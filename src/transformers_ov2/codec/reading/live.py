@@ -31,14 +31,15 @@ class LiveFrame:
     A frame that arrived.
 
     Attributes:
-        decoded ([`DecodedFrame`]): the frame; its index counts from the start of the stream.
+        decoded ([`DecodedFrame`], *optional*): the frame; its index counts from the start of the stream. None once it
+            was let go.
         seconds (`float`): when it is shown, the first frame at 0; grows from frame to frame.
         size (`int`): bytes of its packet, 0 for pictures.
         header ([`PictureHeader`]): what its packet tells.
         decode_index (`int`): number of its packet.
     """
 
-    decoded: DecodedFrame
+    decoded: DecodedFrame | None
     seconds: float
     size: int
     header: PictureHeader
