@@ -14,6 +14,7 @@ from synth import clip_bytes, make_clip, moving_frames, plain_images, real_clip
 
 import transformers_ov2.codec
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, VideoError, iter_groups, tokenize_video, tokenizer
+from transformers_ov2.codec.deciding import budget
 from transformers_ov2.codec.deciding.budget import plan_groups, timestamp_text_tokens
 from transformers_ov2.codec.deciding.fusion import SIGNAL_SOURCES
 from transformers_ov2.codec.reading.packets import read_packets
@@ -107,6 +108,12 @@ class TestCanvases:
         stream = tokenize_video(clip_bytes(frames), grouping="readiness", target_canvas=4)
         assert len(stream.canvases) == min(4, frames)
         assert_well_formed(stream, frames)
+
+    def test_readiness_decodes_again_what_does_not_fit_in_memory(self, clip, monkeypatch):
+        options = {"grouping": "readiness", "target_canvas": 8, "min_group_frames": 8, "selection": "state"}
+        held = tokenize_video(clip, **options)
+        monkeypatch.setattr(budget, "HELD_BYTES", 2**20)
+        assert_same(tokenize_video(clip, **options), held)
 
     @pytest.mark.parametrize("selection", SELECTIONS)
     def test_patches_show_their_source(self, clip, selection):

@@ -11,6 +11,7 @@ Codec-stream tokenization, the four steps of LLaVA-OneVision-2 (arXiv 2605.25979
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -213,9 +214,9 @@ class _Video:
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
 
-    def scorer(self, workers: Workers, bits: BitMaps | None) -> Scorer:
+    def scorer(self, workers: Workers, bits: BitMaps | None, hold: bool = True) -> Scorer:
         source_hw = (self.source.height, self.source.width)
-        return Scorer(self.table, self.size, source_hw, self.config, bits, workers.submit)
+        return Scorer(self.table, self.size, source_hw, self.config, bits, workers.submit, hold)
 
 
 def partition(video: _Video, timestamp_tokens: Callable[[float], int]) -> list[GroupPlan]:
@@ -258,12 +259,13 @@ def score(video: _Video, plans: list[GroupPlan], workers: Workers, clock: Clock)
             max_timestamps=plan.max_timestamps,
         )
         start = plan.end
+        del pictures, evidence, cells  # whoever has the group may let it go
 
 
 def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Iterator[ScoredGroup]:
     """
-    The released tool's order: groups are cut by the scores of all sampled frames. The number of those is fixed, so
-    that holding them at canvas size takes the same memory for any length of video.
+    The released tool's order: groups are cut by the scores of all sampled frames. Where those do not fit in memory,
+    they are decoded again, a group at a time.
     """
     config, table = video.config, video.table
     with clock("demux"):
@@ -272,25 +274,32 @@ def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Itera
     with clock("score"):
         bits = video.read_bits(sampled)
 
-    scorer = video.scorer(workers, bits)
+    hold = len(sampled) <= video.held_frames
+    scorer = video.scorer(workers, bits, hold)
     for features in clock.iterate("decode", video.decode(sampled)):
         with clock("score"):
             scorer.push(features)
     if not scorer.frame_ids:
         return
-    pictures = scorer.pictures
+    held = scorer.pictures
     with clock("score"):
-        evidence, cells = scorer.finish()
+        evidence, held_cells = scorer.finish()
         bounds = partition_readiness(evidence.score, config).tolist()
-    frame_ids = evidence.frame_ids.tolist()
+    frame_ids = evidence.frame_ids
+    again = clock.iterate("decode", iter(()) if hold else video.decode(frame_ids))
     # The tool gives nothing for clips this short.
     for start, end in bounds or [(0, len(frame_ids))]:
+        if hold:
+            pictures, cells = held[start:end], held_cells[start:end]
+        else:
+            group = list(itertools.islice(again, end - start))
+            pictures, cells = [each.frame.picture for each in group], np.stack([each.cells for each in group])
         yield ScoredGroup(
-            bounds=(frame_ids[start], frame_ids[end - 1] + 1),
-            frame_ids=evidence.frame_ids[start:end],
-            pictures=pictures[start:end],
+            bounds=(int(frame_ids[start]), int(frame_ids[end - 1]) + 1),
+            frame_ids=frame_ids[start:end],
+            pictures=pictures,
             evidence=evidence[start:end],
-            cells=cells[start:end],
+            cells=cells,
             num_canvases=min(config.images_per_group, end - start),
             max_timestamps=end - start,
         )

@@ -62,6 +62,7 @@ class Scorer:
         bits (`BitMaps`, *optional*): exact bits of these frames and others, to score by them alone.
         submit (`Callable[..., Future]`, *optional*): has a function and its arguments worked on, perhaps in another
             thread; without it, all is done in the caller's.
+        hold (`bool`, *optional*, defaults to `True`): whether `pictures` and cells are kept until a group is complete.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Scorer:
         config: CodecStreamConfig,
         bits: BitMaps | None = None,
         submit: Callable[..., Future] | None = None,
+        hold: bool = True,
     ):
         self.table = table
         self.size = size
@@ -79,6 +81,7 @@ class Scorer:
         self.config = config
         self.bits = bits
         self._submit = submit or Workers(1).submit
+        self.hold = hold
         self._habit = Habit(CONSTANTS.habit_seconds)
         # Frames that are not measured yet, and those before them that they are compared with.
         self._batch: list[FrameFeatures] = []
@@ -100,23 +103,24 @@ class Scorer:
         """Takes the next frame, with its `picture` at canvas size and, where the codec has them, `motion_vectors` and
         `quantiser_steps`."""
         self.frame_ids.append(features.frame.index)
-        self.pictures.append(features.frame.picture)
-        self._cells.append(features.cells)
+        if self.hold:
+            self.pictures.append(features.frame.picture)
+            self._cells.append(features.cells)
         if self.bits is None:
             self._batch.append(features)
             if len(self._batch) * features.colours.size >= BATCH_VALUES:
                 self._measure()
 
-    def finish(self) -> tuple[Evidence, np.ndarray]:
+    def finish(self) -> tuple[Evidence, np.ndarray | None]:
         """
         The evidence of the frames since the last call, a group, and their `pool_colours`, float32 of shape
-        `(num_frames, 3, cell_rows, cell_columns)`.
+        `(num_frames, 3, cell_rows, cell_columns)`, or None where they are not held.
 
         The first frame of the video has nothing before it: its score is 0, except by exact bits.
         """
         if self._batch:
             self._measure()
-        frame_ids, cells = np.array(self.frame_ids, dtype=np.int64), np.stack(self._cells)
+        frame_ids, cells = np.array(self.frame_ids, dtype=np.int64), np.stack(self._cells) if self.hold else None
         parts: list[Signals] = [part.result() for part in self._parts]
         self._start_group()
         place = {"frame_ids": frame_ids, "seconds": self.table.seconds[frame_ids]}

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -149,28 +149,42 @@ class CodecStream:
         return np.where(last < 0, 0.0, times[last]).reshape(frames.shape)
 
     @staticmethod
-    def concatenate(streams: Sequence[CodecStream]) -> CodecStream:
+    def concatenate(streams: Iterable[CodecStream]) -> CodecStream:
         """
         Join the streams of consecutive groups of one video. Timings add up; evidence is kept when all of them have it.
+        Of an iterator that makes the groups one by one, no more than one is in memory besides the result.
 
         Raises:
             ValueError: there are no streams.
         """
-        if not streams:
-            raise ValueError("There is no stream to concatenate.")
-        first, evidence = streams[0], [stream.evidence for stream in streams]
-        timings: dict[str, float] = {}
+        parts, canvases, filled = [], None, 0
         for stream in streams:
-            for step, seconds in stream.timings.items():
+            if canvases is None:
+                canvases = np.empty_like(stream.canvases)
+            end = filled + len(stream.canvases)
+            if end > len(canvases):
+                larger = np.empty((max(end, 2 * len(canvases)), *canvases.shape[1:]), np.uint8)
+                larger[:filled] = canvases[:filled]
+                canvases = larger
+            canvases[filled:end] = stream.canvases
+            parts.append(replace(stream, canvases=None))
+            filled = end
+        if canvases is None:
+            raise ValueError("There is no stream to concatenate.")
+        first, evidence = parts[0], [part.evidence for part in parts]
+        timings: dict[str, float] = {}
+        for part in parts:
+            for step, seconds in part.timings.items():
                 timings[step] = timings.get(step, 0.0) + seconds
         arrays = {
-            name: np.concatenate([getattr(stream, name) for stream in streams])
-            for name in ("canvases", "patch_positions", "groups", "canvases_per_group", "frame_ids", "timestamps")
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("patch_positions", "groups", "canvases_per_group", "frame_ids", "timestamps")
         }
         return CodecStream(
+            canvases=canvases[:filled],
             **arrays,
             fps=first.fps,
-            signal_source=[source for stream in streams for source in stream.signal_source],
+            signal_source=[source for part in parts for source in part.signal_source],
             timings=timings,
             patch=first.patch,
             merge=first.merge,
