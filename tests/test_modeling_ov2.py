@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
 import copy
+import re
 from itertools import product
 
 import pytest
@@ -426,10 +427,32 @@ def test_static_cache(model):
     assert model.generate(**inputs, **options, cache_implementation="static").tolist() == expected.tolist()
 
 
+def test_placeholder_mask(model):
+    """The signature of transformers: masks of both modalities, counted when features are given."""
+    ids = torch.tensor([[1, 990, 991, 990]])
+    embeds = model.get_input_embeddings()(ids)
+    for input_ids in (ids, None):
+        image, video = model.model.get_placeholder_mask(input_ids, embeds, torch.zeros(2, 64), torch.zeros(1, 64))
+        assert image.tolist() == [[[False], [True], [False], [True]]]
+        assert video.tolist() == [[[False], [False], [True], [False]]]
+        with pytest.raises(ValueError, match="Video features and video tokens do not match: 1 placeholder tokens"):
+            model.model.get_placeholder_mask(input_ids, embeds, video_features=torch.zeros(2, 64))
+
+
+def test_fsdp_plan_covers_both_towers(model):
+    """Every rule names modules, and every layer is named."""
+    names = {re.sub(r"\.\d+$", ".*", name) for name, _ in model.named_modules()}
+    assert model.fsdp_plan.keys() <= names
+    assert {"model.visual.encoder.layers.*", "model.language_model.layers.*", "lm_head"} <= model.fsdp_plan.keys()
+
+
 def test_logits_to_keep(model):
     inputs = image_inputs((1, 4, 4))
     with torch.no_grad():
         full = model(**inputs).logits
+        mask = torch.zeros(full.shape[:2], dtype=torch.bool)
+        mask[0, [1, 3]] = True
+        torch.testing.assert_close(model(**inputs, logits_to_keep=mask).logits, full[mask])
         torch.testing.assert_close(model(**inputs, logits_to_keep=3).logits, full[:, -3:])
         kept = torch.tensor([0, 4])
         torch.testing.assert_close(model(**inputs, logits_to_keep=kept).logits, full[:, kept])
@@ -495,6 +518,18 @@ def test_half_precision(model, dtype):
     assert outputs.logits.dtype == dtype
     error = (outputs.logits.float() - expected).norm() / expected.norm()
     assert error < 0.05
+
+
+@pytest.mark.parametrize("cast", ["bfloat16", "half"])
+def test_rotary_frequencies_survive_a_cast(model, cast):
+    """Frame numbers reach thousands: rounded frequencies would turn frame 7000 by a wrong angle."""
+    rotary = model.model.visual.rotary_pos_emb
+    positions = torch.tensor([[7000, 3, 5]])
+    expected = rotary(positions)
+    getattr(model, cast)()
+    assert model.dtype != torch.float32
+    for actual, exact in zip(rotary(positions), expected):
+        assert actual.dtype == torch.float32 and torch.equal(actual, exact)
 
 
 def test_device_map_auto(fixtures, tmp_path):
