@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from hub_stand_in import HubStandIn
 
-from transformers_ov2.model_card import TEMPLATE, create_model_card
+from transformers_ov2.model_card import TEMPLATE, create_model_card, push_to_hub
 
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -74,8 +74,7 @@ from peft import LoraConfig, get_peft_model
 expected = {}
 processor = AutoProcessor.from_pretrained("released")
 model = AutoModelForImageTextToText.from_pretrained("released")
-processor.push_to_hub("base")
-model.push_to_hub("base", tags=["from-a-call"])
+transformers_ov2.push_to_hub("base", model, processor, commit_message="First model")
 expected["tester/base"] = logits(model, processor)
 
 def from_hub(cls=AutoModelForImageTextToText):
@@ -83,19 +82,19 @@ def from_hub(cls=AutoModelForImageTextToText):
 
 tuned = from_hub()
 tuned.lm_head.weight.data.neg_()
-tuned.push_to_hub("lab/tuned", max_shard_size="100KB")
-AutoProcessor.from_pretrained("tester/base").save_pretrained("saved", push_to_hub=True, repo_id="lab/tuned")
+transformers_ov2.push_to_hub("lab/tuned", AutoProcessor.from_pretrained("tester/base"))
+transformers_ov2.push_to_hub("lab/tuned", tuned)
 expected["lab/tuned"] = logits(tuned, processor)
 
 class Renamed(transformers_ov2.OV2ForConditionalGeneration):
     pass
 
-from_hub(Renamed).save_pretrained("saved-model", push_to_hub=True, repo_id="lab/renamed")
-from_hub().push_to_hub("lab/described")
-processor.push_to_hub("lab/described")
+transformers_ov2.push_to_hub("lab/renamed", from_hub(Renamed))
+transformers_ov2.push_to_hub("lab/described", from_hub())
+transformers_ov2.push_to_hub("lab/described", processor)
 
 encoder = from_hub().model.visual
-encoder.push_to_hub("lab/encoder")
+transformers_ov2.push_to_hub("lab/encoder", encoder)
 pixels = torch.randn(16, encoder.config.num_channels * encoder.config.patch_size**2)
 expected["lab/encoder"] = pixels, encoder.eval()(pixels, torch.tensor([[1, 4, 4]])).pooler_output.detach()
 
@@ -106,13 +105,13 @@ def randomize(model):
 
 adapted = get_peft_model(from_hub(), LoraConfig(r=2))
 randomize(adapted)
-transformers_ov2.push_adapter_to_hub(adapted, "lab/adapter", commit_message="First adapter")
+transformers_ov2.push_to_hub("lab/adapter", adapted)
 expected["lab/adapter"] = logits(adapted, processor)
 
 native = from_hub()
 native.add_adapter(LoraConfig(r=2))
 randomize(native)
-native.push_to_hub("lab/native-adapter")
+transformers_ov2.push_to_hub("lab/native-adapter", native)
 expected["lab/native-adapter"] = logits(native, processor)
 torch.save(expected, "expected.pt")
 """
@@ -206,7 +205,6 @@ def test_card_of_a_model_and_its_processor(pushed):
     assert metadata["pipeline_tag"] == "image-text-to-text"
     assert "base_model" not in metadata  # it came from a folder
     assert metadata["tags"].count("transformers-ov2") == 1
-    assert "from-a-call" in metadata["tags"]
     assert text.count("pip install transformers-ov2") == text.count("import transformers_ov2") == 1
     assert 'from_pretrained("tester/base"' in text
 
@@ -235,6 +233,16 @@ def test_own_card_is_kept(pushed):
     assert metadata["library_name"] == "transformers"
     # Added once, by the first of two pushes.
     assert text.count("pip install transformers-ov2") == 1
+
+
+def test_model_and_processor_are_one_commit(pushed):
+    assert len(pushed.repos["tester/base"]) == 2  # the empty repository and the commit
+    assert {"model.safetensors", "processor_config.json", "tokenizer.json"} < set(pushed.files("tester/base"))
+
+
+def test_nothing_to_upload_is_an_error():
+    with pytest.raises(ValueError, match="nothing to upload"):
+        push_to_hub("lab/nothing")
 
 
 def test_adapter_is_pushed_in_one_commit_without_the_model(pushed):

@@ -31,13 +31,13 @@ _MODULES = {
     "OV2VisionModel": "modeling_ov2_vision",
     "OneVisionEncoderConfig": "configuration_ov2",
     "OneVisionEncoderModel": "modeling_onevision_encoder",
-    "push_adapter_to_hub": "model_card",
+    "push_to_hub": "model_card",
 }
 _SUBPACKAGES = ("codec", "evaluation", "training")
 
 if TYPE_CHECKING:
     from .configuration_ov2 import OneVisionEncoderConfig, OV2Config, OV2MoeConfig, OV2VisionConfig
-    from .model_card import push_adapter_to_hub
+    from .model_card import push_to_hub
     from .modeling_onevision_encoder import OneVisionEncoderModel
     from .modeling_ov2 import (
         OV2ForConditionalGeneration,
@@ -80,5 +80,5 @@ __all__ = [
     "OV2VisionModel",
     "OneVisionEncoderConfig",
     "OneVisionEncoderModel",
-    "push_adapter_to_hub",
+    "push_to_hub",
 ]

@@ -118,26 +118,25 @@ def _names_repository(name: str | None) -> bool:
     return "/" in name
 
 
-def push_adapter_to_hub(
-    model,
+def push_to_hub(
     repo_id: str,
-    *,
-    commit_message: str = "Upload adapter",
+    *parts,
+    commit_message: str | None = None,
     private: bool | None = None,
     token: bool | str | None = None,
     create_pr: bool = False,
 ) -> CommitInfo:
     """
-    Upload the adapters of a `PeftModel` with a card that says how to load them.
+    Upload a model and its processor, or one of them, in one commit, with a card that says how to load them.
 
-    `PeftModel.push_to_hub` uploads the same weights, but transformers' general card, which it writes over PEFT's own,
-    names neither base model nor package. Adapters that were added with `model.add_adapter` need no function of their
-    own: `model.push_to_hub` writes their card.
+    `model.push_to_hub` uploads the same files, but writes transformers' general card, which names neither this package
+    nor, for adapters, the base model.
 
     Args:
-        model (`peft.PeftModel`): an OV2 model with adapters.
         repo_id (`str`): the repository, created when it does not exist.
-        commit_message (`str`, *optional*, defaults to `"Upload adapter"`): message of the one commit.
+        parts: an OV2 model, a model with adapters (`PeftModel`, or after `model.add_adapter`: only the adapters are
+            uploaded), a processor.
+        commit_message (`str`, *optional*): message of the commit. Defaults to the names of the classes.
         private (`bool`, *optional*): whether a new repository is private.
         token (`bool` or `str`, *optional*): for the hub.
         create_pr (`bool`, *optional*, defaults to `False`): open a pull request instead of committing to `main`.
@@ -145,25 +144,39 @@ def push_adapter_to_hub(
     Returns:
         `CommitInfo`: the commit.
 
+    Raises:
+        ValueError: there is nothing to upload.
+
     Example:
 
     ```python
     >>> from peft import LoraConfig, get_peft_model
-    >>> from transformers_ov2 import push_adapter_to_hub
+    >>> from transformers_ov2 import push_to_hub
 
     >>> peft_model = get_peft_model(model, LoraConfig())
     >>> ...
-    >>> push_adapter_to_hub(peft_model, "your-name/your-adapter")
+    >>> push_to_hub("your-name/your-adapter", peft_model, processor)
     ```
     """
+    if not parts:
+        raise ValueError("There is nothing to upload: pass a model, a processor, or both.")
+    model = next((part for part in parts if hasattr(part, "config")), None)
+    commit_message = commit_message or f"Upload {', '.join(type(part).__name__ for part in parts)}"
     api = HfApi()
-    repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        write_model_card(folder, repo_id, token=token)
+        for part in parts:
+            part.save_pretrained(folder)
+        repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+        write_model_card(
+            folder,
+            repo_id,
+            base_model=getattr(model, "name_or_path", None),
+            auto_class=None if model is None or model.can_generate() else "AutoModel",
+            token=token,
+        )
         return api.upload_folder(
             repo_id=repo_id, folder_path=folder, commit_message=commit_message, token=token, create_pr=create_pr
         )
 
 
-__all__ = ["create_model_card", "push_adapter_to_hub", "write_model_card"]
+__all__ = ["complete_model_card", "create_model_card", "push_to_hub", "write_model_card"]

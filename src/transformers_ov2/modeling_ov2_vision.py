@@ -26,7 +26,6 @@ from transformers.utils.generic import is_flash_attention_requested, merge_with_
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_ov2 import OV2Config, OV2VisionConfig
-from .model_card import write_model_card
 
 
 def get_grid_positions(grid_thw: torch.Tensor, spatial_merge_size: int, num_patches: int) -> torch.Tensor:
@@ -487,17 +486,6 @@ class OV2PreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, OV2VisionPoolingHead):
             init.normal_(module.probe, std=self.config.initializer_range)
-
-    def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs):
-        # `push_to_hub` and `save_pretrained(push_to_hub=True)` end here, their files and general card written.
-        write_model_card(
-            working_dir,
-            repo_id,
-            base_model=self.name_or_path,
-            auto_class=None if self.can_generate() else "AutoModel",
-            token=kwargs.get("token"),
-        )
-        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
 
 
 @auto_docstring(custom_intro="The OneVision encoder with its merger, usable without a language model.")

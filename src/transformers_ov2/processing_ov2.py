@@ -16,7 +16,6 @@ from transformers.utils import auto_docstring, logging
 
 from .codec.reading.network import NetworkLimits
 from .image_inputs import load_image
-from .model_card import write_model_card
 from .video_inputs import flatten_videos, is_picture
 from .video_processing_ov2 import OV2VideoProcessor
 
@@ -303,11 +302,6 @@ class OV2Processor(ProcessorMixin):
                 for size in video_sizes
             ]
         return MultiModalData(**vision_data)
-
-    def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs):
-        # `push_to_hub` and `save_pretrained(push_to_hub=True)` end here, their files and general card written.
-        write_model_card(working_dir, repo_id, token=kwargs.get("token"))
-        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
 
     def to_dict(self):
         # transformers saves the class name of the image processor without its backend.
