@@ -26,6 +26,10 @@ from .source import VideoError, VideoSource
 
 # Decoded frames that may wait for the consumer, in bytes, over all workers of a call.
 _BUFFER_BYTES = 2**26
+# Pictures that decoders may hold, in bytes, over all workers of a call; one worker there is always. A decoder keeps its
+# references and the picture at work: `_HELD_PICTURES`, with the usual settings of encoders.
+_DECODER_BYTES = 2**27
+_HELD_PICTURES = 5
 # A gap up to this many bytes is read through rather than sought over.
 _SKIP_BYTES = 2**20
 # Ranges that touch are joined up to this many packets: each range drains the decoder once.
@@ -68,7 +72,8 @@ def decode_frames(
         size (`tuple[int, int]`, *optional*): height and width of the pictures in display orientation. Native, and
             equal to PyAV's in RGB, when not given.
         side_data (`bool`): export motion vectors and steps of the quantiser.
-        num_threads (`int`): GOP ranges decoded in parallel; with 1 everything runs in the caller's thread.
+        num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (one above 8 megapixels);
+            with 1 everything runs in the caller's thread.
         transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame, in the thread that converts it.
 
     Yields:
@@ -104,6 +109,7 @@ def _decode(
             yield converter.from_array(index, source.frame(index))
         return
     jobs = _plan(table, indices)
+    num_threads = min(num_threads, max(1, _DECODER_BYTES // (_HELD_PICTURES * _picture_bytes(source))))
     # A single job gets a thread of its own as well, so that the caller works on frames while others are decoded.
     frames = (
         _Pool(source, table, jobs, request, num_threads)
@@ -120,6 +126,13 @@ def _decode(
             "(damaged or truncated file).",
             stacklevel=3,
         )
+
+
+def _picture_bytes(source: VideoSource) -> int:
+    """Bytes of a decoded picture."""
+    height, width = source.coded_size
+    planes = av.VideoFormat(source.pix_fmt, width, height).components
+    return sum(plane.width * plane.height * -(-plane.bits // 8) for plane in planes)
 
 
 def _plan(table: PacketTable, indices: np.ndarray) -> list[_Job]:
