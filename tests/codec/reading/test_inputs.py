@@ -3,6 +3,7 @@
 """Every kind of file that must work, against PyAV's own sequential decode, and every kind that must fail with
 `VideoError`."""
 
+import dataclasses
 import io
 import warnings
 from fractions import Fraction
@@ -11,8 +12,10 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from PIL import Image
 from synth import clip_bytes, make_clip, moving_frames, plain_decode, plain_images
 
+from transformers_ov2.codec import iter_live_groups, tokenize_video
 from transformers_ov2.codec.reading import decoding
 from transformers_ov2.codec.reading.decoding import decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
@@ -459,3 +462,87 @@ def test_not_a_video(name, tmp_path):
     if hasattr(video, "is_file") and video.is_file():
         with pytest.raises(VideoError, match="^<bytes>: "):
             open_source(video.read_bytes())
+
+
+# Sound files that look odd.
+
+
+def edited(share: float) -> bytes:
+    """A clip whose edit list ends it early."""
+    video = bytearray(clip_bytes(NUM_FRAMES, options={X264: f"{GOP}:bframes=2"}))
+    duration = video.index(b"elst") + 12
+    length = int.from_bytes(video[duration : duration + 4], "big")
+    video[duration : duration + 4] = int(share * length).to_bytes(4, "big")
+    return bytes(video)
+
+
+def test_clip_trimmed_by_an_edit_list_is_no_damaged_one():
+    video = edited(0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, table = check(video, plain_images(video))
+    assert table.num_frames == NUM_FRAMES // 2
+
+
+def test_header_that_promises_a_frame_more():
+    """One more that never came is usual in recordings; two are a damaged file."""
+    video = clip_bytes(NUM_FRAMES, "mpeg4", "avi", options={"g": "12"})
+    for more in (1, 2):
+        promised = bytearray(video)
+        total = promised.index(b"avih") + 8 + 16
+        length = promised.index(b"strh") + 8 + 32
+        for place in (total, length):
+            promised[place : place + 4] = (NUM_FRAMES + more).to_bytes(4, "little")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            source = open_source(bytes(promised))
+            table = read_packets(source)
+            assert len(list(decode_frames(source, table, range(table.num_frames)))) == NUM_FRAMES
+        assert source.num_frames_hint == NUM_FRAMES + more
+        assert bool(caught) == (more > 1)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_last_packet_without_a_picture(num_threads):
+    """Is no damage; anywhere else it is."""
+    video = clip_bytes(NUM_FRAMES, "mjpeg", "avi", pix_fmt="yuvj420p")
+    source = open_source(video)
+    table = read_packets(source)
+    for frame, warned in ((NUM_FRAMES - 1, False), (10, True)):
+        blank = bytearray(video)
+        with av.open(io.BytesIO(video)) as container:
+            packet = [packet for packet in container.demux(video=0) if packet.size][frame]
+        blank[packet.pos + 8 : packet.pos + packet.size] = bytes(packet.size - 8)
+        broken = dataclasses.replace(source, data=bytes(blank))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            frames = list(decode_frames(broken, table, range(NUM_FRAMES), num_threads=num_threads))
+        assert len(frames) == NUM_FRAMES - 1
+        assert any("could not be decoded" in str(each.message) for each in caught) == warned
+
+
+@pytest.mark.parametrize(("transfer", "name"), [("smpte2084", "PQ"), ("arib-std-b67", "HLG"), ("bt709", "")])
+def test_hdr_is_named(transfer, name):
+    options = {X264: f"{GOP}:transfer={transfer}:colorprim=bt2020:colormatrix=bt2020nc"}
+    video = clip_bytes(10, options=options, fmt="matroska", pix_fmt="yuv420p10le")
+    for read in (lambda: tokenize_video(video, target_canvas=2), lambda: list(iter_live_groups(io.BytesIO(video)))):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            read()
+        texts = [str(each.message) for each in caught if "HDR" in str(each.message)]
+        assert len(texts) == bool(name) and all(f"({name}," in text for text in texts)
+
+
+def test_interlaced_fields_are_woven():
+    """As decoded: frames, not fields, and canvases of them."""
+    video = clip_bytes(NUM_FRAMES, options={"flags": "+ildct+ilme", X264: f"tff=1:{GOP}"})
+    source, _ = check(video, plain_images(video))
+    assert source.interlaced and tokenize_video(video, target_canvas=4).frame_ids[-1] < NUM_FRAMES
+
+
+def test_animated_webp_is_named(tmp_path):
+    images = [Image.fromarray(frame) for frame in moving_frames(3)]
+    images[0].save(tmp_path / "clip.webp", save_all=True, append_images=images[1:])
+    for video in (tmp_path / "clip.webp", (tmp_path / "clip.webp").read_bytes()):
+        with pytest.raises(VideoError, match="is a WebP image; FFmpeg reads no animated ones"):
+            open_source(video)

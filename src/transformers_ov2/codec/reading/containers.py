@@ -79,7 +79,22 @@ def open_container(
             io_open=_refuse_io,
         )
     except (av.FFmpegError, OSError, ValueError, RuntimeError, OverflowError) as error:
+        if _is_webp(file):
+            raise VideoError(
+                f"{name}: is a WebP image; FFmpeg reads no animated ones. Convert it to MP4, or pass its frames."
+            ) from error
         raise VideoError(f"{name}: not a readable video ({ffmpeg_message(error)}).") from error
+
+
+def _is_webp(file: str | BinaryIO) -> bool:
+    if isinstance(file, str):
+        with open(file, "rb") as opened:
+            head = opened.read(12)
+    elif isinstance(file, io.BytesIO):
+        head = file.getvalue()[:12]
+    else:
+        return False  # a live stream, which is gone
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
 
 
 def _refuse_io(url: str, flags: int, options: dict) -> None:

@@ -26,8 +26,8 @@ from .source import VideoError, VideoSource
 
 # Decoded frames that may wait for the consumer, in bytes, over all workers of a call.
 _BUFFER_BYTES = 2**26
-# Pictures that decoders may hold, in bytes, over all workers of a call; one worker there is always. A decoder keeps its
-# references and the picture at work: `_HELD_PICTURES`, with the usual settings of encoders.
+# Pictures that decoders may hold, in bytes, over all workers of a call; one worker there is always. A decoder keeps
+# its references and the picture at work: `_HELD_PICTURES`, with the usual settings of encoders.
 _DECODER_BYTES = 2**27
 _HELD_PICTURES = 5
 # A gap up to this many bytes is read through rather than sought over.
@@ -72,8 +72,8 @@ def decode_frames(
         size (`tuple[int, int]`, *optional*): height and width of the pictures in display orientation. Native, and
             equal to PyAV's in RGB, when not given.
         side_data (`bool`): export motion vectors and steps of the quantiser.
-        num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (one above 8 megapixels);
-            with 1 everything runs in the caller's thread.
+        num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (4K: two); with 1
+            everything runs in the caller's thread.
         transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame, in the thread that converts it.
 
     Yields:
@@ -116,14 +116,15 @@ def _decode(
         if num_threads > 1 and len(indices) > 1
         else _decode_jobs(source, table, jobs, request)
     )
-    done = 0
-    for frame in frames:
-        done += 1
+    found = []
+    for index, frame in frames:
+        found.append(index)
         yield frame
-    if done < len(indices):
+    lost = len(indices) - len(found)
+    # A packet at the very end may hold no picture, and is no sign of damage.
+    if lost > 1 or (lost and (indices[-1] < table.num_frames - 1 or found[-1:] == [indices[-1]])):
         warnings.warn(
-            f"{source.name}: {len(indices) - done} of {len(indices)} frames could not be decoded "
-            "(damaged or truncated file).",
+            f"{source.name}: {lost} of {len(indices)} frames could not be decoded (damaged or truncated file).",
             stacklevel=3,
         )
 
@@ -312,12 +313,12 @@ class _Reader:
 
 def _decode_jobs(
     source: VideoSource, table: PacketTable, jobs: list[_Job], request: DecodeRequest
-) -> Iterator[DecodedFrame]:
+) -> Iterator[tuple[int, Any]]:
     converter = FrameConverter(source, request)
     with contextlib.closing(_Reader(source, table.packets, request.side_data)) as reader:
         for job in jobs:
             for index, frame in reader.frames(job):
-                yield converter(index, frame)
+                yield index, converter(index, frame)
 
 
 class _Pool:
@@ -338,8 +339,8 @@ class _Pool:
         frame_bytes = (2 if self.converter else 3) * height * width + 2**16
         self.capacity = max(2, _BUFFER_BYTES // (min(self.window, len(jobs)) * frame_bytes))
         self.changed = threading.Condition()
-        # Frames as they come out, or what `converter` makes them of: (True, frame) or (False, (index, picture)).
-        self.buffers: dict[int, collections.deque[tuple[bool, Any]]] = {}
+        # By job: whether it is ready, the index of a frame, and the frame or what `converter` makes it of.
+        self.buffers: dict[int, collections.deque[tuple[bool, int, Any]]] = {}
         self.finished: set[int] = set()
         self.started = self.head = 0
         self.error: BaseException | None = None
@@ -348,7 +349,7 @@ class _Pool:
             threading.Thread(target=self._work, name="decode_frames", daemon=True) for _ in range(num_workers)
         ]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
         for thread in self.threads:
             thread.start()
         try:
@@ -367,8 +368,8 @@ class _Pool:
                         self.head += 1
                     self.changed.notify_all()
                 if item is not None:
-                    ready, frame = item
-                    yield frame if ready else self.converter(*frame)
+                    ready, index, frame = item
+                    yield index, frame if ready else self.converter(index, frame)
         finally:
             with self.changed:
                 self.stopped = True
@@ -381,10 +382,10 @@ class _Pool:
             converter = FrameConverter(self.source, self.request)
             with contextlib.closing(_Reader(self.source, self.table.packets, self.request.side_data)) as reader:
                 while (job := self._next_job()) is not None:
-                    for item in reader.frames(self.jobs[job]):
+                    for index, frame in reader.frames(self.jobs[job]):
                         # The caller is busy where frames wait for it.
                         ready = self.converter is None or len(self.buffers[job]) >= _READY_FRAMES
-                        if not self._put(job, (ready, converter(*item) if ready else item)):
+                        if not self._put(job, (ready, index, converter(index, frame) if ready else frame)):
                             return
                     with self.changed:
                         self.finished.add(job)
@@ -403,7 +404,7 @@ class _Pool:
             self.buffers[self.started - 1] = collections.deque()
             return self.started - 1
 
-    def _put(self, job: int, item: tuple[bool, Any]) -> bool:
+    def _put(self, job: int, item: tuple[bool, int, Any]) -> bool:
         with self.changed:
             self.changed.wait_for(lambda: self.stopped or self.error or len(self.buffers[job]) < self.capacity)
             if self.stopped or self.error:

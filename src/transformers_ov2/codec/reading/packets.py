@@ -186,10 +186,13 @@ def _demux(source: VideoSource, container, stream) -> tuple[PacketSequence, np.n
         damaged = error.strerror
     if not pts:
         raise VideoError(f"{source.name}: holds no video packets" + (f" ({damaged})." if damaged else "."))
-    if damaged or len(pts) + empty < source.num_frames_hint:
-        expected = f" of {source.num_frames_hint}" if source.num_frames_hint else ""
+    # The index of a QuickTime file knows what its edit list leaves out, the number in its header does not. Headers
+    # written while recording may promise a frame that never came.
+    expected = len(stream.index_entries) if container.format.name.startswith("mov") else source.num_frames_hint
+    if damaged or len(pts) + empty < expected - 1:
+        of = f" of {expected}" if expected else ""
         warnings.warn(
-            f"{source.name}: the file ends early; {len(pts)}{expected} packets could be read"
+            f"{source.name}: the file ends early; {len(pts)}{of} packets could be read"
             + (f" ({damaged})." if damaged else "."),
             stacklevel=4,
         )

@@ -10,6 +10,7 @@ import os
 import stat
 import tempfile
 import urllib.request
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ MAX_SOURCE_FRAMES = 2**22
 # up to the second.
 SPOOL_MEMORY_BYTES = 2**26
 SPOOL_FILE_BYTES = 2**33
+# AVColorTransferCharacteristic (ITU-T H.273, table 3).
+_HDR_TRANSFERS = {16: "PQ, SMPTE ST 2084", 18: "HLG, ARIB STD-B67"}
 # Packets tried before a video of which nothing decodes is given up.
 PROBE_PACKETS = 512
 
@@ -76,7 +79,8 @@ class VideoSource:
         time_base (`Fraction`): seconds per unit of timestamp.
         average_rate (`Fraction`, *optional*): frames per second according to the container, if it says.
         pix_fmt (`str`): FFmpeg's name of the coded pixel format.
-        interlaced (`bool`): the first frame consists of two fields.
+        interlaced (`bool`): the first frame consists of two fields. Such frames are used as they are decoded, both
+            fields woven together: resized to a canvas, their lines blend.
         has_b_frames (`bool`): pictures may be shown in another order than they are decoded in.
         num_frames_hint (`int`): number of frames that the header claims, 0 when it is silent. Never rely on it.
         max_source_pixels, max_source_frames (`int`): limits given to [`open_source`].
@@ -162,6 +166,12 @@ class VideoSource:
         self.interlaced = frame.interlaced_frame
         self.has_b_frames = bool(stream.codec_context.has_b_frames)
         self.num_frames_hint = stream.frames
+        if transfer := _HDR_TRANSFERS.get(frame.color_trc):
+            warnings.warn(
+                f"{self.name}: is HDR video ({transfer}), which is not tone-mapped: its pictures look flat and dark. "
+                "Convert it to SDR for better ones.",
+                stacklevel=5,
+            )
 
     def frame(self, index: int) -> np.ndarray:
         """Decoded frame `index` of a source of frames, uint8 `[height, width, 3]`."""
