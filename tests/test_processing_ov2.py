@@ -320,7 +320,7 @@ def test_each_block_is_a_video(processor, tmp_path):
     picture = Image.new("RGB", (56, 56))
     picture.save(tmp_path / "a.webp")
     for video in (str(tmp_path / "a.webp"), picture, np.array(picture)):
-        inputs = encode(processor, user(block("video", video), block("video", video)), video_backend="frames")
+        inputs = encode(processor, user(block("video", video), block("video", video)), num_frames=32)
         assert inputs["video_grid_thw"].tolist() == [[1, 4, 4], [1, 4, 4]]
     with pytest.raises(ValueError, match=r"2 .* tokens and 1 videos. A list of images is one video: nest it"):
         processor(text="<|video_pad|><|video_pad|>", videos=[str(tmp_path / "a.webp")] * 2)

@@ -182,6 +182,13 @@ def test_lists_of_frame_files(processor, frames, tmp_path):
     assert_same(processor([[[str(path) for path in bare]]]), expected)
 
 
+def test_animations_are_no_frames(processor, frames, tmp_path):
+    pictures = [Image.fromarray(frame) for frame in frames[:3]]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=100)
+    with pytest.raises(ValueError, match=r"a\.webp: is an animation of 3 pictures"):
+        processor([tmp_path / "a.webp"] * 2)
+
+
 def test_single_images_are_videos_of_one_frame(processor, frames):
     expected = processor(frames[:1])
     assert_same(processor(Image.fromarray(frames[0])), expected)

@@ -27,7 +27,7 @@ from .video_inputs import local_path
 _EXIF_ORIENTATION = 0x0112
 
 
-def load_image(image, limits: NetworkLimits) -> PIL.Image.Image | np.ndarray | torch.Tensor:
+def load_image(image, limits: NetworkLimits, still: bool = False) -> PIL.Image.Image | np.ndarray | torch.Tensor:
     """
     An image of any form that the processor takes.
 
@@ -36,6 +36,7 @@ def load_image(image, limits: NetworkLimits) -> PIL.Image.Image | np.ndarray | t
             A path, an http(s), `file:` or `data:` URL, base64, or an image. Arrays may have their channels first or
             last. Anything else is given back as it is.
         limits (`NetworkLimits`): what may be fetched.
+        still (`bool`, *optional*, defaults to `False`): refuse animations, of which the first picture is taken.
 
     Returns:
         `PIL.Image.Image` in mode RGB, or an array with the layout it came with.
@@ -44,7 +45,7 @@ def load_image(image, limits: NetworkLimits) -> PIL.Image.Image | np.ndarray | t
         ValueError: there is no image in it, its values cannot be brought to 8 bits, or it may not be fetched.
     """
     if isinstance(image, (str, Path)):
-        image = _open(image, limits)
+        image = _open(image, limits, still)
     if isinstance(image, PIL.Image.Image):
         return to_rgb(image)
     if isinstance(image, (np.ndarray, torch.Tensor)):
@@ -52,7 +53,7 @@ def load_image(image, limits: NetworkLimits) -> PIL.Image.Image | np.ndarray | t
     return image
 
 
-def _open(source: str | Path, limits: NetworkLimits) -> PIL.Image.Image:
+def _open(source: str | Path, limits: NetworkLimits, still: bool) -> PIL.Image.Image:
     name = os.fspath(source)
     name = name if len(name) <= 128 else f"{name[:125]}..."
     path = local_path(source) or source
@@ -72,8 +73,13 @@ def _open(source: str | Path, limits: NetworkLimits) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(data)
         image.load()
+        num_pictures = getattr(image, "n_frames", 1)
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise VideoError(f"{name}: cannot be read as an image ({error}).") from error
+    if still and num_pictures > 1:
+        raise VideoError(
+            f"{name}: is an animation of {num_pictures} pictures and no frame; convert it to a video file."
+        )
     return image
 
 

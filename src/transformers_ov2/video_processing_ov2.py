@@ -423,11 +423,11 @@ class OV2VideoProcessor(BaseVideoProcessor):
             return self._codec_clip(read_assets(local_path(video) or video), options)
 
         if is_path_list(video):
-            if options["do_sample_frames"]:
+            if options["do_sample_frames"] and len(video) > 1:
                 raise ValueError(
                     "Sampling frames from a list of images is not supported! Set `do_sample_frames=False`."
                 )
-            video = [load_image(image, limits) for image in video]
+            video = [load_image(image, limits, still=True) for image in video]
         if isinstance(video, (list, tuple, np.ndarray, torch.Tensor, PIL.Image.Image)):
             frames = self._frames_tensor(video, options)
             metadata = self._frames_metadata(frames, metadata, options)
