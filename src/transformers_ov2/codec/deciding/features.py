@@ -65,7 +65,6 @@ class FrameFeatures:
         grey (`np.ndarray` of shape `(rows, columns)`, float32): the mean of `colours`.
         luma (`np.ndarray`, float32): luma at half the size of the canvas, or at full size where blocks have an odd
             side, for the codec's motion compensation.
-        spectrum (`np.ndarray`, *optional*): of `grey`, once it was needed.
     """
 
     frame: DecodedFrame
@@ -73,7 +72,6 @@ class FrameFeatures:
     colours: np.ndarray
     grey: np.ndarray
     luma: np.ndarray
-    spectrum: np.ndarray | None = None
 
     @classmethod
     def of(cls, frame: DecodedFrame, blocks_hw: tuple[int, int], merge: int = 2) -> FrameFeatures:
