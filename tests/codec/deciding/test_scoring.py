@@ -11,7 +11,6 @@ from transformers_ov2.codec.deciding import scoring
 from transformers_ov2.codec.deciding.blank import is_bad_frame
 from transformers_ov2.codec.deciding.features import block_features, pool_colours
 from transformers_ov2.codec.deciding.scoring import score_frames
-from transformers_ov2.codec.deciding.selection import error_weights
 from transformers_ov2.codec.reading.decoding import DecodedFrame, decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
 from transformers_ov2.codec.reading.pictures import PlanarPicture
@@ -233,28 +232,6 @@ def test_features_measure_squared_pixel_differences():
     error = ((features[1] - features[0]) ** 2).sum(axis=2)
     assert error[1, 2] == pytest.approx(28 * 28 * 169)
     assert error.sum() == pytest.approx(error[1, 2])
-
-
-def test_weights_are_large_for_few_and_small_for_many():
-    surprise = np.zeros((10, 6, 8), dtype=np.float32)
-    surprise[3, 2, 2] = 10
-    assert error_weights(surprise)[3, 2, 2] > 100 and error_weights(surprise)[0, 0, 0] == 1
-    assert error_weights(np.full((10, 6, 8), 10, dtype=np.float32)).max() < 3
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        np.zeros((*SIZE, 3)),
-        np.full((*SIZE, 3), 7),
-        np.full((*SIZE, 3), 255),
-        np.full((*SIZE, 3), (10, 90, 200)),
-        np.full((*SIZE, 3), (0, 135, 0)),  # a lost picture: zeros in YUV
-        np.where(np.arange(SIZE[0])[:, None, None] < 80, (20, 220, 30), texture()),
-    ],
-)
-def test_black_solid_and_green_frames_are_bad(frame):
-    assert is_bad_frame(PlanarPicture.from_rgb(frame.astype(np.uint8)))
 
 
 def test_real_frames_are_good():

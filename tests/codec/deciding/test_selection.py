@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from transformers_ov2.codec.deciding.selection import select_evidence, select_state
+from transformers_ov2.codec.deciding.selection import error_weights, select_evidence, select_state
 
 
 def random_scores(n=12, rows=3, cols=4, seed=0):
@@ -152,6 +152,25 @@ def test_state_weights_decide_between_equal_changes():
     weights = np.ones((10, 1, 2))
     weights[:, 0, 1] = 3.0
     np.testing.assert_array_equal(select_state(features, 1, weights=weights), [[5, 0, 1]])
+
+
+def test_error_weights_have_a_bound_and_are_those_of_the_block_alone():
+    surprise = np.array([[[0.0, 1.0, 10.0, 1e6]]], dtype=np.float32)
+    weights = error_weights(surprise)
+    assert weights[0, 0, 0] == 1 < weights[0, 0, 1] < weights[0, 0, 2] == weights[0, 0, 3] <= 301
+    np.testing.assert_array_equal(error_weights(surprise[..., 1:2]), weights[..., 1:2])
+
+
+def test_a_small_event_outweighs_a_large_change_that_surprises_nobody():
+    features = np.zeros((10, 2, 8, 1), dtype=np.float32)
+    features[5:, 1] = 5.0  # half of the picture
+    features[3:7, 0, 4] = 1.0
+    surprise = np.zeros((10, 2, 8), dtype=np.float32)
+    surprise[3, 0, 4] = 5
+    plain = select_state(features, 8, max_frames=1)
+    weighted = select_state(features, 8, max_frames=1, weights=error_weights(surprise))
+    assert [5, 1, 0] in plain.tolist() and [3, 0, 4] not in plain.tolist()
+    assert [3, 0, 4] in weighted.tolist()
 
 
 def test_state_fills_the_budget_of_a_still_scene():
