@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synth import real_clip
+from synth import MATRICES, clip_bytes, moving_frames, real_clip
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video, tokenizer
 from transformers_ov2.codec.deciding.pooling import block_sums
@@ -17,6 +17,7 @@ from transformers_ov2.codec.deciding.scoring import score_frames
 from transformers_ov2.codec.deciding.signals.exact_bits import BitMaps, read_bits, score_bits
 from transformers_ov2.codec.packing.canvas import canvas_size
 from transformers_ov2.codec.reading.decoding import decode_frames
+from transformers_ov2.codec.reading.orientation import Orientation
 from transformers_ov2.codec.reading.source import VideoError, open_source
 
 
@@ -255,6 +256,15 @@ class TestInstalledPackage:
         frames = np.array([1, 5])
         maps = read_bits(open_source(clip.read_bytes()), frames)
         np.testing.assert_array_equal(maps.bits, stored_bits("carphone_pristine", frames).bits)
+
+    def test_bits_of_turned_and_mirrored_video(self):
+        frames = moving_frames(6, 96, 128)
+        upright = read_bits(open_source(clip_bytes(frames)), np.arange(6))
+        for matrix in MATRICES[1:]:
+            orientation = Orientation.of_matrix(np.array(matrix).reshape(3, 3))
+            maps = read_bits(open_source(clip_bytes(frames, matrix=matrix)), np.arange(6))
+            np.testing.assert_array_equal(maps.bits, orientation.turn(upright.bits[..., : upright.columns]))
+            assert maps.columns == maps.bits.shape[-1] == (6 if orientation.transposed else 8)
 
     def test_whole_way(self):
         reference = expected("carphone_pristine")

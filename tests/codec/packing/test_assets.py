@@ -264,6 +264,38 @@ def test_broken_folders(reference_folder, damage, message):
     assert str(info.value).startswith(str(reference_folder))
 
 
+def test_damaged_files_of_a_folder(tmp_path):
+    """Flipped, cut and repeated bytes: a stream that fits together, or `VideoError`."""
+    stream = tokenize_video(moving_frames(12, 56, 84), target_canvas=3)
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for case in range(150):
+        folder = tmp_path / str(case)
+        write_assets(stream, folder, image_format=("jpg", "png")[case % 2])
+        path = sorted(folder.iterdir())[rng.integers(6)]
+        data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+        at, kind = int(rng.integers(min(len(data), 400))), rng.integers(4)
+        if kind == 0:
+            data[at : at + int(rng.integers(1, 9))] = rng.integers(256)
+        elif kind == 1:
+            data = data[:at]
+        elif kind == 2:
+            data = np.insert(data, at, data[at : at + 40])
+        else:
+            data[rng.integers(len(data), size=3)] = rng.integers(256, size=3)
+        path.write_bytes(data.tobytes())
+        try:
+            found = read_assets(folder)
+        except VideoError as error:
+            assert str(error).startswith(f"{folder}: ")
+            outcomes.append("VideoError")
+        else:
+            assert found.patch_positions.shape[:2] == (len(found.canvases), 24)
+            assert np.isfinite(found.seconds(found.runs()[:, 0])).all()
+            outcomes.append("read")
+    assert outcomes.count("read") > 20 and outcomes.count("VideoError") > 50
+
+
 def test_pictures_are_opened_last(reference_folder, monkeypatch):
     """What the arrays tell is checked before a picture is decoded."""
     monkeypatch.setattr(Image.Image, "convert", lambda *args: pytest.fail("a picture was decoded"))

@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from synth import clip_bytes, moving_frames, real_clip
+from test_tokenizer import assert_same
 
+from transformers_ov2.codec import tokenize_video
 from transformers_ov2.codec.reading.decoding import decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
 from transformers_ov2.codec.reading.source import VideoError, open_source
@@ -155,6 +157,28 @@ def test_damaged_clips(first):
     # nothing was tested.
     assert outcomes.count("read") > BATCH // 4
     assert outcomes.count("VideoError") > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
+def test_damaged_clips_end_as_they_do_without():
+    """The same stream or the same message."""
+    clips, outcomes = [clip_bytes(40, fmt=fmt) for fmt in ("mp4", "mpegts")], []
+    for case in range(4):
+        video = damage(clips[case % 2], np.random.default_rng(case))
+        found = []
+        for isolate in (False, True):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    found.append(tokenize_video(video, isolate=isolate, target_canvas=8))
+                except VideoError as error:
+                    found.append(str(error))
+        outcomes.append(type(found[0]))
+        if isinstance(found[0], str):
+            assert found[0] == found[1]
+        else:
+            assert_same(*found)
+    assert len(set(outcomes)) == 2
 
 
 if __name__ == "__main__":

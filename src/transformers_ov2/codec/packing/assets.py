@@ -18,6 +18,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -278,10 +279,14 @@ def _read_array(folder: Path, name: str, max_size: int) -> np.ndarray:
                 raise VideoError(f"{folder}: {name} claims shape {shape} of {dtype}, which is not {left} bytes.")
             file.seek(0)
             return np.load(file, allow_pickle=False).astype(np.int64)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError, RecursionError) as error:
         if isinstance(error, VideoError):
             raise
-        raise VideoError(f"{folder}: {name} is damaged ({str(error).splitlines()[0]}).") from error
+        raise VideoError(f"{folder}: {name} is damaged ({_first_line(error)}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _group_bounds(folder: Path, meta: dict, positions: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...config import CodecStreamConfig
+from ...reading.orientation import Orientation
 from ...reading.source import VideoError, VideoSource
 
 
@@ -77,7 +78,12 @@ def read_bits(source: VideoSource, frames: np.ndarray) -> BitMaps:
     unit, width = ("mb_bit_cost", "mb_width") if source.codec == "h264" else ("ctu_bit_cost", "ctb_width")
     if missing := [frame for frame in frames.tolist() if unit not in costs.get(frame, {})]:
         raise VideoError(f"{source.name}: codec-video-prep gives no bits for frame {missing[0]}.")
-    return BitMaps(frames, np.stack([costs[frame][unit] for frame in frames.tolist()]), costs[frames[0]][width])
+    # As displayed, like everything else.
+    bits, columns = np.stack([costs[frame][unit] for frame in frames.tolist()]), costs[frames[0]][width]
+    if source.orientation != Orientation():
+        bits = source.orientation.turn(bits[..., :columns])
+        columns = bits.shape[-1]
+    return BitMaps(frames, bits, columns)
 
 
 @contextlib.contextmanager
