@@ -5,7 +5,13 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import (
+    AutoModelForCausalLM,
+    CompileConfig,
+    ContinuousBatchingConfig,
+    DynamicCache,
+    GenerationConfig,
+)
 
 from transformers_ov2 import OV2ForConditionalGeneration
 
@@ -50,6 +56,117 @@ def greedy(model, inputs):
         for _ in range(OPTIONS["max_new_tokens"]):
             ids = torch.cat([ids, model(input_ids=ids, **inputs).logits[:, -1:].argmax(-1)], dim=1)
     return ids.tolist()
+
+
+# Strategies and caches. Contrastive search is remote code of the hub and does not belong here.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cache_implementation": "static"},
+        {"use_cache": False},
+        {"prefill_chunk_size": 7},
+        {"num_beams": 1, "num_return_sequences": 1, "output_scores": True},
+    ],
+    ids=str,
+)
+def test_greedy(model, inputs, greedy, options):
+    assert model.generate(**inputs, **OPTIONS, **options).tolist() == greedy
+
+
+def test_inputs_embeds(model, inputs, greedy):
+    length = inputs["input_ids"].shape[1]
+    embeddings = model.get_input_embeddings()(inputs["input_ids"])
+    assert model.generate(inputs_embeds=embeddings, **inputs, **OPTIONS).tolist() == greedy
+    del inputs["input_ids"]
+    assert model.generate(inputs_embeds=embeddings, **inputs, **OPTIONS).tolist() == [greedy[0][length:]]
+
+
+def test_everything_is_returned(model, inputs, greedy):
+    model.set_attn_implementation("eager")
+    names = ("scores", "logits", "attentions", "hidden_states")
+    output = model.generate(
+        **inputs, **OPTIONS, return_dict_in_generate=True, **{f"output_{name}": True for name in names}
+    )
+    assert output.sequences.tolist() == greedy
+    assert [len(output[name]) for name in names] == [8] * 4
+    assert len(output.hidden_states[0]) == 3 and len(output.attentions[0]) == 2
+    assert output.past_key_values.get_seq_length() == len(greedy[0]) - 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 3, "num_return_sequences": 2},
+        {"num_beams": 3, "num_return_sequences": 2, "do_sample": True},
+        {"num_return_sequences": 2, "do_sample": True},
+    ],
+    ids=["beams", "beam sampling", "sampling"],
+)
+def test_sequences_of_a_batch_see_their_own_media(model, inputs, options):
+    """Two prompts of different lengths, left-padded: each gives what it gives alone, with the same random numbers."""
+    short = {**text_inputs(11, *IMAGE, 14), **image_inputs()}
+    batch = {name: torch.cat([inputs[name], short[name]]) for name in ("pixel_values", "image_grid_thw")}
+    batch |= {name: value for name, value in inputs.items() if "video" in name}
+    length = inputs["input_ids"].shape[1]
+    for name, value in (("input_ids", 980), ("attention_mask", 0)):
+        padded = torch.nn.functional.pad(short[name], (length - short[name].shape[1], 0), value=value)
+        batch[name] = torch.cat([inputs[name], padded])
+    options = {**OPTIONS, "output_scores": True, "return_dict_in_generate": True, **options}
+    output = model.generate(**batch, **options)
+    assert output.sequences.shape == (4, length + 8)
+    if "num_beams" in options and not options["do_sample"]:
+        for rows, alone in ((output.sequences[:2], inputs), (output.sequences[2:], short)):
+            expected = model.generate(**alone, **options).sequences
+            assert rows[:, length:].tolist() == expected[:, alone["input_ids"].shape[1] :].tolist()
+    else:
+        # What was drawn first comes from each prompt's own distribution.
+        scores = output.scores[0].view(2, -1, 1000)[:, 0].log_softmax(-1)
+        for row, alone in zip(scores, (inputs, short)):
+            with torch.no_grad():
+                expected = model(**alone).logits[0, -1].log_softmax(-1)
+            finite = row.isfinite()  # the likeliest tokens are kept
+            torch.testing.assert_close(
+                row[finite].log_softmax(-1), expected[finite].log_softmax(-1), atol=1e-4, rtol=1e-4
+            )
+
+
+def test_quantized_cache(model, inputs, greedy):
+    pytest.importorskip("optimum.quanto")
+    generated = model.generate(
+        **inputs, **OPTIONS, cache_implementation="quantized", cache_config={"nbits": 4, "q_group_size": 16}
+    )
+    length = inputs["input_ids"].shape[1]
+    assert generated.shape[1] == length + 8
+    assert generated[0, : length + 1].tolist() == greedy[0][: length + 1]
+
+
+def test_continuous_batching_of_text(model):
+    """It takes token ids only: text works, media are refused with the reason."""
+    config = GenerationConfig(max_new_tokens=4, do_sample=False, eos_token_id=-1, pad_token_id=980)
+    batching = ContinuousBatchingConfig(num_blocks=16, max_batch_tokens=64, use_cuda_graph=False)
+    prompts = [[11, 12, 13, 14], [5, 6, 7], [11, *IMAGE]]
+
+    def run(prompts):
+        results = model.generate_batch(
+            prompts, generation_config=config, continuous_batching_config=batching, progress_bar=False
+        )
+        return [results[name] for name in sorted(results)]
+
+    for prompt, result in zip(prompts[:2], run(prompts[:2])):
+        expected = model.generate(**text_inputs(*prompt), max_new_tokens=4, do_sample=False, eos_token_id=None)
+        assert result.generated_tokens == expected[0, len(prompt) :].tolist()
+    assert "no image pixels" in run(prompts[2:])[0].error
+
+
+@pytest.mark.slow
+def test_compiled_decoding(model, inputs, greedy):
+    compile_config = CompileConfig(fullgraph=True, backend="aot_eager")
+    compile_config._compile_all_devices = True
+    output = model.generate(**inputs, **OPTIONS, cache_implementation="static", compile_config=compile_config)
+    assert output.tolist() == greedy
 
 
 # Assisted decoding
