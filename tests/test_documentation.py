@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""The pages of `examples/README.md` run: snippets one after the other, with a tiny model; commands are parsed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from hub_stand_in import HubStandIn
+from synth import make_clip, moving_frames
+
+from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
+from transformers_ov2.cli import build_parser
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+CHECKPOINT = "lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGES, re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with what the snippets name."""
+    torch.manual_seed(0)
+    tiny = ROOT / "examples" / "assets" / "tiny-ov2"
+    OV2ForConditionalGeneration(OV2Config.from_pretrained(tiny)).save_pretrained(tmp_path / "model")
+    OV2Processor.from_pretrained(tiny).save_pretrained(tmp_path / "model")
+    for name, seed in (("clip.mp4", 0), ("other.mp4", 1), ("clip.ts", 2)):
+        make_clip(tmp_path / name, moving_frames(50, 56, 84, seed=seed))
+    monkeypatch.chdir(tmp_path)
+    with HubStandIn.serve() as hub:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        yield tmp_path, hub
+
+
+@pytest.mark.slow
+def test_snippets_run_one_after_the_other(workplace):
+    folder, hub = workplace
+    names = {}
+    for code in blocks("python"):
+        code = code.replace(CHECKPOINT, str(folder / "model")).replace("max_new_tokens=64", "max_new_tokens=2")
+        code = code.replace('SFTConfig("adapter",', 'SFTConfig("adapter", use_cpu=True, bf16=False,')
+        exec(compile(code, "examples/README.md", "exec"), names)
+    assert (folder / "selection.png").exists() and (folder / "selection.mp4").exists()
+    assert (folder / "clip-assets" / "meta.json").exists()
+    assert (folder / "adapter" / "adapter_model.safetensors").exists()
+    assert {"model.safetensors", "processor_config.json", "README.md"} <= hub.files("tester/my-ov2").keys()
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_ones_that_exist(command):
+    words = shlex.split(command)
+    if words[0] == "transformers-ov2":
+        build_parser().parse_args(words[1:])
+        return
+    assert words[0] == "python"
+    if words[1] == "-m":
+        assert words[2:5] == ["lmms_eval", "--model", "transformers_ov2"]
+        return
+    source = (ROOT / words[1]).read_text(encoding="utf-8")
+    options = [word for word in words[2:] if word.startswith("--")]
+    assert all(f'"{option}"' in source for option in options), command
+
+
+def test_the_table_links_to_every_page():
+    pages = re.findall(r"^## (.*)$", PAGES, re.MULTILINE)
+    linked = re.findall(r"^\| \[(.*?)\]\(#(.*?)\)", PAGES, re.MULTILINE)
+    assert [name for name, _ in linked] == pages
+    assert all(anchor == name.lower().replace(" ", "-") for name, anchor in linked)
