@@ -31,7 +31,8 @@ install_requires = [
 ]
 
 # TRL 1.16: its collator and what it drops are what the helpers in `training` were written for and tested with.
-train = ["trl>=1.16,<2", "peft>=0.21,<1", "datasets>=4.7", "pyyaml>=6"]
+# numpy: the pyarrow that datasets brings refuses older ones without saying so in its metadata.
+train = ["trl>=1.16,<2", "peft>=0.21,<1", "datasets>=4.7", "numpy>=2", "pyyaml>=6"]
 viz = ["matplotlib>=3.8"]
 # Matching, distances to boundaries: `evaluation.tracking`.
 evaluate = ["scipy>=1.11"]
