@@ -9,7 +9,15 @@ import torch
 from transformers.testing_utils import torch_device
 from transformers_suite import suite_module
 
-from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Model, OV2VisionConfig, OV2VisionModel
+from transformers_ov2 import (
+    OneVisionEncoderConfig,
+    OneVisionEncoderModel,
+    OV2Config,
+    OV2ForConditionalGeneration,
+    OV2Model,
+    OV2VisionConfig,
+    OV2VisionModel,
+)
 from transformers_ov2.modeling_ov2_vision import OV2VisionRotaryEmbedding
 
 
@@ -126,8 +134,8 @@ class OV2ModelSuite(modeling_common.ModelTesterMixin, unittest.TestCase):
                 torch.testing.assert_close(logits["sdpa"], logits["eager"], atol=tolerance, rtol=tolerance)
 
     @unittest.skip(
-        "`GenerationTesterMixin` is not in the sdist of transformers. Generation (greedy against the reference, "
-        "beams, several return sequences, static cache) is tested in tests/test_modeling_ov2.py."
+        "`GenerationTesterMixin` is not in the sdist of transformers. Its cases have tests of their own in "
+        "tests/test_generation_ov2.py and tests/test_modeling_ov2.py."
     )
     def test_generation_tester_mixin_inheritance(self):
         pass
@@ -160,6 +168,55 @@ class OV2MoeModelTester(OV2ModelTester):
 
 class OV2MoeModelSuite(OV2ModelSuite):
     model_tester_class = OV2MoeModelTester
+
+
+class OneVisionEncoderTester:
+    """Three images of 4 x 4 patches."""
+
+    batch_size = 3
+    is_training = True
+    seq_length = 16
+    num_hidden_layers = 2
+    num_attention_heads = 2
+    hidden_size = 64
+
+    def __init__(self, parent):
+        self.parent = parent
+
+    def get_config(self) -> OneVisionEncoderConfig:
+        return OneVisionEncoderConfig(
+            hidden_size=self.hidden_size,
+            intermediate_size=37,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            patch_size=4,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        return self.get_config(), {"pixel_values": floats_tensor([self.batch_size, 3, 16, 16]).to(torch_device)}
+
+
+class OneVisionEncoderSuite(modeling_common.ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (OneVisionEncoderModel,)
+    test_resize_embeddings = False
+
+    def setUp(self):
+        self.model_tester = OneVisionEncoderTester(self)
+        self.config_tester = configuration_common.ConfigTester(
+            self, config_class=OneVisionEncoderConfig, has_text_modality=False, hidden_size=64, num_attention_heads=2
+        )
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    @unittest.skip("Written for two axes of equal shares; `OV2ModelSuite` has the same for time, height and width.")
+    def test_vision_axial_rope(self):
+        pass
+
+    def test_model_get_set_embeddings(self):
+        model = OneVisionEncoderModel(self.model_tester.get_config())
+        self.assertIsInstance(model.get_input_embeddings(), torch.nn.Conv2d)
+        self.assertIsNone(model.get_output_embeddings())
 
 
 class OV2VisionModelTester:
