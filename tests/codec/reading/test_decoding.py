@@ -459,6 +459,18 @@ def workers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "decode_frames"]
 
 
+def test_large_pictures_are_decoded_in_fewer_threads(b_frames, monkeypatch):
+    """What decoders hold in all does not grow with the size of a picture."""
+    source, table = opened(b_frames)
+    asked = []
+    pool = decoding._Pool
+    monkeypatch.setattr(decoding, "_Pool", lambda *args: asked.append(args[-1]) or pool(*args))
+    for size, expected in (((96, 128), [8]), ((2160, 3840), [2]), ((8192, 8192), [])):
+        asked.clear()
+        found = list(decode_frames(dataclasses.replace(source, coded_size=size), table, range(6), num_threads=8))
+        assert asked == expected and len(found) == 6
+
+
 def test_error_in_a_worker_reaches_the_caller(b_frames, monkeypatch):
     source, table = opened(b_frames)
     monkeypatch.setattr(FrameConverter, "__call__", lambda *args: 1 / 0)

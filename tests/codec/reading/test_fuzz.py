@@ -130,7 +130,8 @@ def count_handles() -> int:
 def test_damaged_clips(first):
     print(f"seed {SEED}, cases {first} to {first + BATCH - 1}")
     command = [sys.executable, __file__, str(SEED), str(first), str(first + BATCH)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.append(child.stderr.read()))
     reader.start()
