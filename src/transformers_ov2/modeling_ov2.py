@@ -525,7 +525,7 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
                 continue
             mask = input_ids == token_id
             sizes = grid.prod(-1).cpu()
-            # The last token of every image or video, counted over the placeholders of the batch, decides where it lies.
+            # The last token of each, counted over the placeholders of the batch, decides whether it is cached.
             ends = (sizes // merge**2).cumsum(0)
             if int(ends[-1]) != int(mask.sum()):
                 continue
