@@ -115,7 +115,7 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
     isolate (`bool` or `dict`, *optional*, defaults to `False`):
         Read encoded videos in a child process with a limit on time and memory, so that a file that crashes, hangs or
         floods its decoder is a `VideoError` and nothing worse. The limits are those of
-        [`~transformers_ov2.codec.reading.source.Isolation`], a dict replaces them. Linux only.
+        [`~transformers_ov2.codec.Isolation`], a dict replaces them. Linux only.
     codec (`dict`, *optional*):
         Options of [`~transformers_ov2.codec.CodecStreamConfig`] (`video_backend="codec"`). Options given in a call
         are laid over those of the video processor.

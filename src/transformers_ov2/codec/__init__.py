@@ -7,13 +7,14 @@ from .live import iter_live_groups
 from .packing.archive import read_archive, write_archive
 from .packing.assets import read_assets, write_assets
 from .packing.canvas import CodecStream
-from .reading.source import VideoError
+from .reading.source import Isolation, VideoError
 from .tokenizer import iter_groups, tokenize_video
 
 
 __all__ = [
     "CodecStream",
     "CodecStreamConfig",
+    "Isolation",
     "VideoError",
     "iter_groups",
     "iter_live_groups",

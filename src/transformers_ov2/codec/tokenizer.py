@@ -59,7 +59,7 @@ def tokenize_video(
         return_evidence (`bool`, *optional*, defaults to `False`):
             Whether the stream keeps its `evidence`: the signals and scores of the blocks of all frames looked at, 24
             bytes for each block.
-        isolate (`bool` or [`~transformers_ov2.codec.reading.source.Isolation`], *optional*, defaults to `False`):
+        isolate (`bool` or [`~transformers_ov2.codec.Isolation`], *optional*, defaults to `False`):
             Read the video in a child process with a limit on time and memory, so that a file that crashes, hangs or
             floods its decoder raises a `VideoError` here. The result is the same. Linux only.
         overrides: fields of the config that differ.
