@@ -144,6 +144,8 @@ class IsolatedVideo:
         finally:
             timer.cancel()
             self._seconds_left -= time.monotonic() - start
+        if not isinstance(answer, dict):
+            raise VideoError(f"{self.source.name}: its process sent what is no message.")
         if "error" in answer:
             raise _ERRORS.get(answer["error"], VideoError)(str(answer["message"]))
         return None if answer.get("end") else answer

@@ -64,13 +64,13 @@ def decode_frames(
     sequential decode, for any `num_threads`. Memory holds a few frames per thread, whatever the length of the video.
 
     With a `size`, pictures are resized by area interpolation where both sides shrink, by bilinear interpolation
-    otherwise. Those of 8 bits and 4:2:0 stay YUV: each plane is resized alone, chroma from its own resolution.
+    otherwise. Planar ones that shrink stay YUV: each plane is resized alone, from its own resolution and depth.
 
     Args:
         source (`VideoSource`), table (`PacketTable`): a source and its own packet table.
         indices (int `[num_wanted]`): presentation indices into `table`; order and repetitions do not matter.
-        size (`tuple[int, int]`, *optional*): height and width of the pictures in display orientation. Native, and
-            equal to PyAV's in RGB, when not given.
+        size (`tuple[int, int]`, *optional*): height and width of the pictures in display orientation. That of the
+            source when not given: then square pixels are equal to PyAV's in RGB.
         side_data (`bool`): export motion vectors and steps of the quantiser.
         num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (4K: two); with 1
             everything runs in the caller's thread.
