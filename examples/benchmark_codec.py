@@ -117,28 +117,33 @@ def recall(
     print(f"\n## Event recall: share of events that a token shows, {which} set, {'full' if full else 'quick'}\n")
     print("Limit on language model tokens: those of so many canvases and eight timestamps for each.\n")
     methods = (["reference"] if reference else []) + policies
-    chosen = [scene for scene in scenes(which, full) if not rows or scene.row in rows]
-    events, covered, spent = {}, {}, []
-    for scene in chosen:
-        path, truth = load_clip(scene, folder)
-        clip = Clip(str(path))
-        events[scene.row] = events.get(scene.row, 0) + len(truth.events)
-        for budget in budgets:
-            limit = clip.limit(budget)
-            for method in methods:
-                kept = reference.keep(clip, budget) if method == "reference" else keep(method, clip, budget, limit)
-                found = math.nan if kept is None else covered_events(truth, kept.positions, clip.grid).sum()
-                covered[budget, scene.row, method] = covered.get((budget, scene.row, method), 0) + found
-                if kept is not None and method == "reference":
-                    spent.append(clip.tokens(kept) / limit)
-                elif kept is not None and clip.tokens(kept) > limit:
-                    raise RuntimeError(f"{method} took {clip.tokens(kept)} tokens of {limit}")
+    by_row = {}
+    for scene in scenes(which, full):
+        if not rows or scene.row in rows:
+            by_row.setdefault(scene.row, []).append(scene)
+    spent = []
     for budget in budgets:
         _row(f"{budget} canvases", "events", *methods)
         _rule(2 + len(methods))
-        shares = np.array([[covered[budget, row, method] / events[row] for method in methods] for row in events])
-        for row, values in zip(events, shares):
-            _row(row, events[row], *map(_cell, values))
+        shares = []
+        for row, chosen in by_row.items():
+            covered = {method: [] for method in methods}
+            for scene in chosen:
+                path, truth = load_clip(scene, folder)
+                clip = Clip(str(path))
+                limit = clip.limit(budget)
+                for method in methods:
+                    kept = reference.keep(clip, budget) if method == "reference" else keep(method, clip, budget, limit)
+                    if kept is None:
+                        covered[method].append(np.full(len(truth.events), np.nan))
+                        continue
+                    covered[method].append(covered_events(truth, kept.positions, clip.grid))
+                    if method == "reference":
+                        spent.append(clip.tokens(kept) / limit)
+                    elif clip.tokens(kept) > limit:
+                        raise RuntimeError(f"{method} took {clip.tokens(kept)} tokens of {limit}")
+            shares.append([np.concatenate(covered[method]).mean() for method in methods])
+            _row(row, sum(scene.num_events for scene in chosen), *map(_cell, shares[-1]))
         _row("average", "", *map(_cell, np.nanmean(shares, axis=0)))
         _row("least", "", *map(_cell, np.nanmin(shares, axis=0)))
         print()
