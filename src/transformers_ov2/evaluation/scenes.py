@@ -59,6 +59,7 @@ class Scene:
         width, height (`int`): in pixels.
         fps (`int`), seconds (`float`): frames per second, length.
         num_events (`int`): how many; they last 0.16 to 0.44 s, never two at a time.
+        strength (`float`): times the size and speed of what passes, swings or carries events.
         codec (`str`): `"libx264"`, `"libx265"` or `"libvpx-vp9"`.
         crf (`int`): its quality.
         gop (`int`): most frames from one key frame to the next.
@@ -75,6 +76,7 @@ class Scene:
     fps: int = 25
     seconds: float = 16.0
     num_events: int = 16
+    strength: float = 1.0
     codec: str = "libx264"
     crf: int = 23
     gop: int = 250
@@ -113,6 +115,10 @@ def scenes(which: str, full: bool = False) -> list[Scene]:
             changes["fps"] = 60
         copies = (4 if full else 1) * (4 if kind == "blink" else 1)
         add(kind, kind, copies, **changes)
+        if which == "development" and kind in ("clutter", "occlusion", "moving", "repeated"):
+            # What is chosen must not fit one size and speed.
+            add(kind, kind, 1, **changes, strength=1.6)
+            found[-1] = replace(found[-1], name=f"{kind}-strong", seed=first + 500)
     copies = 2 if full else 1
     add("hevc", "mixed", copies, codec="libx265", crf=26)
     add("vp9", "mixed", copies, codec="libvpx-vp9", crf=32)
@@ -451,7 +457,7 @@ class _Stage:
         return cuts
 
     def _make_sprites(self) -> list[_Sprite]:
-        kind, look, rng = self.scene.kind, self.look, self.rng
+        kind, look, rng, strength = self.scene.kind, self.look, self.rng, self.scene.strength
         width, height = self.scene.width, self.scene.height
         sprites = []
 
@@ -472,25 +478,25 @@ class _Stage:
         if kind in ("clutter", "mixed"):
             for _ in range(12 if kind == "clutter" else 3):
                 least, most, slow, fast = look.objects
-                side = rng.uniform(least, most)
-                path = look.path(rng, np.array([width - side, height - side]), rng.uniform(slow, fast))
+                side = strength * rng.uniform(least, most)
+                path = look.path(rng, np.array([width - side, height - side]), strength * rng.uniform(slow, fast))
                 add((side, side), outline, path)
         if kind == "occlusion":
-            share, speed = look.occluders
+            share, speed = strength * look.occluders[0], strength * look.occluders[1]
             for _ in range(3):
                 wide, high = share * width, rng.uniform(0.5, 0.8) * height
                 path = look.path(rng, np.array([width - wide, 0.0]), speed)
                 top = rng.uniform(0, height - high)
                 add((wide, high), None, lambda t, path=path, top=top: path(t) + np.array([0.0, top]))
         if kind == "moving":
-            share, speed = look.carrier
+            share, speed = strength**0.5 * look.carrier[0], strength * look.carrier[1]
             for _ in range(2):
                 side = share * height
                 path = look.path(rng, np.array([width - side, height - side]), speed)
                 add((side, side), outline, path)
         if kind == "repeated":
             share, rate = look.limbs
-            swing, beat = share * height, 2 * np.pi * rate / self.scene.fps
+            swing, beat = strength * share * height, 2 * np.pi * rate / self.scene.fps
             middle, top = rng.uniform(0.3, 0.7) * width, 0.25 * height
             add((0.1 * width, 0.5 * height), None, lambda t: (middle, top + 0.25 * swing * np.sin(beat * t)))
             for side, offset in ((-1, 0.0), (1, 0.0), (-1, 0.45), (1, 0.45)):
