@@ -21,7 +21,7 @@ UNSPENT = (0.1, 0.05, 0.01)
 # An error counts so many times more in a block of so much surprise. On the development scenes 300 finds every event of
 # a panning camera at 8 canvases, as weights without a bound do, 100 misses one in 16 and 30 one in 8; rebuilding real
 # clips loses 0.01 dB by it.
-SURPRISE_WEIGHT, FULL_SURPRISE = 300.0, 10.0
+SURPRISE_WEIGHT, FULL_SURPRISE = 300.0, 1.25
 # The price of a token is searched for so many steps at most.
 SEARCH_STEPS = 12
 # Entries (float32) of the table of costs at most: of more frames, those that change most can be shown.
@@ -61,7 +61,7 @@ def select_evidence(
     scores: np.ndarray,
     budget: int,
     *,
-    crowding_penalty: float = 0.35,
+    crowding_penalty: float = 0.0,
     anchor: int | None = 0,
     bad: np.ndarray | None = None,
     max_frames: int | None = None,
