@@ -25,7 +25,7 @@ SURPRISE_WEIGHT, FULL_SURPRISE = 300.0, 1.25
 # The price of a token is searched for so many steps at most.
 SEARCH_STEPS = 12
 # Entries (float32) of the table of costs at most: of more frames, those that change most can be shown.
-TABLE_ENTRIES = 2**24
+TABLE_ENTRIES = 2**23
 # Positions that the table is filled for at once: intermediate results stay in the cache.
 BAND_POSITIONS = 64
 # Largest matrix product, in multiplications, that OpenBLAS computes in the caller's thread. Threads of its own would
@@ -116,23 +116,24 @@ def _hold_costs(states: np.ndarray, weights: np.ndarray, candidates: np.ndarray)
         `np.ndarray` of shape `(num_candidates + 1, positions, num_candidates)`, float32: `[j, p, i]` is the weighted
         squared error of showing candidate i until candidate j comes (until the end for the last j), for i ≤ j.
     """
-    positions, n, _ = states.shape
+    positions, n, dim = states.shape
     count = len(candidates)
-    # One matrix product gives all weighted squared differences: w |x - y|² = w (x·x - 2 x·y + y·y).
-    power = np.einsum("pnf,pnf->pn", states, states)[:, :, None]
-    one = np.ones_like(power)
-    left = np.concatenate([states, power, one], axis=2) * weights[:, :, None]
-    right = np.concatenate([-2 * states, one, power], axis=2)[:, candidates].transpose(0, 2, 1).copy()
     costs = np.zeros((count + 1, positions, count), dtype=np.float32)
     ends = np.append(candidates[1:], n)
-    step = max(1, BAND_PRODUCTS // (count * right.shape[1]))
+    step = max(1, BAND_PRODUCTS // (count * (dim + 2)))
     for start in range(0, positions, BAND_POSITIONS):
         band = slice(start, start + BAND_POSITIONS)
-        total = np.zeros((len(left[band]), count), dtype=np.float32)
+        # One matrix product gives all weighted squared differences: w |x - y|² = w (x·x - 2 x·y + y·y).
+        shown = states[band]
+        power = np.einsum("pnf,pnf->pn", shown, shown)[:, :, None]
+        one = np.ones_like(power)
+        left = np.concatenate([shown, power, one], axis=2) * weights[band, :, None]
+        right = np.concatenate([-2 * shown, one, power], axis=2)[:, candidates].transpose(0, 2, 1).copy()
+        total = np.zeros((len(shown), count), dtype=np.float32)
         for first in range(0, n, step):
             last = min(first + step, n)
             known = int(np.searchsorted(candidates, last))
-            error = left[band, first:last] @ right[band, :, :known]
+            error = left[:, first:last] @ right[:, :, :known]
             np.maximum(error, 0.0, out=error)
             error *= candidates[:known] <= np.arange(first, last)[:, None]  # frames before a candidate do not count
             error[:, 0] += total[:, :known]
@@ -288,8 +289,8 @@ def select_state(
     if bad is not None:
         weight[np.asarray(bad, dtype=bool)] = 0.0  # nothing may show them, so they say nothing about any choice
     weight = weight.reshape(n, positions)
-    states = features.reshape(n, positions, dim).astype(np.float32)
-    states -= states.mean(axis=0)  # errors are differences: keeps float32 exact enough
+    states = features.reshape(n, positions, dim).astype(np.float32, copy=False)
+    states = states - states.mean(axis=0)  # errors are differences: keeps float32 exact enough
 
     most = max(budget // positions + 1, math.isqrt(TABLE_ENTRIES // positions) - 1)
     if allowed.sum() > most:
