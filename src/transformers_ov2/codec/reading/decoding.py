@@ -28,7 +28,7 @@ from .source import VideoError, VideoSource
 _BUFFER_BYTES = 2**26
 # Pictures that decoders may hold, in bytes, over all workers of a call; one worker there is always. A decoder keeps
 # its references and the picture at work: `_HELD_PICTURES`, with the usual settings of encoders.
-_DECODER_BYTES = 2**27
+_DECODER_BYTES = 3 * 2**25
 _HELD_PICTURES = 5
 # A gap up to this many bytes is read through rather than sought over.
 _SKIP_BYTES = 2**20
@@ -72,7 +72,7 @@ def decode_frames(
         size (`tuple[int, int]`, *optional*): height and width of the pictures in display orientation. That of the
             source when not given: then square pixels are equal to PyAV's in RGB.
         side_data (`bool`): export motion vectors and steps of the quantiser.
-        num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (4K: two); with 1
+        num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (4K: one); with 1
             everything runs in the caller's thread.
         transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame, in the thread that converts it.
 
@@ -335,8 +335,10 @@ class _Pool:
         # range is only as fast as one thread.
         self.converter = FrameConverter(source, request) if num_workers < num_threads else None
         height, width = (source.height, source.width) if self.converter or request.size is None else request.size
-        # Two bytes a pixel for most decoded pictures, three for converted ones, and their vectors.
-        frame_bytes = (2 if self.converter else 3) * height * width + 2**16
+        # Two bytes a pixel for most decoded pictures, three for converted ones, as much again for what a transform
+        # makes of them, and their vectors.
+        converted = 3 if request.transform is None else 6
+        frame_bytes = (2 if self.converter else converted) * height * width + 2**16
         self.capacity = max(2, _BUFFER_BYTES // (min(self.window, len(jobs)) * frame_bytes))
         self.changed = threading.Condition()
         # By job: whether it is ready, the index of a frame, and the frame or what `converter` makes it of.
