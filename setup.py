@@ -33,9 +33,9 @@ install_requires = [
 # TRL 1.16: its collator and what it drops are what the helpers in `training` were written for and tested with.
 # numpy: the pyarrow that datasets brings refuses older ones without saying so in its metadata.
 train = ["trl>=1.16,<2", "peft>=0.21,<1", "datasets>=4.7", "numpy>=2", "pyyaml>=6"]
-viz = ["matplotlib>=3.8"]
+viz = ["matplotlib>=3.9"]
 # Matching, distances to boundaries: `evaluation.tracking`.
-evaluate = ["scipy>=1.11"]
+evaluate = ["scipy>=1.13"]
 # What transformers' own server needs, the client that the tests ask it with included.
 serve = ["transformers[serving]"]
 # parameterized: transformers' own test suites import it, see tests/common. build, setuptools, twine: wheel and sdist.
