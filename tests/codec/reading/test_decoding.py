@@ -465,7 +465,7 @@ def test_large_pictures_are_decoded_in_fewer_threads(b_frames, monkeypatch):
     asked = []
     pool = decoding._Pool
     monkeypatch.setattr(decoding, "_Pool", lambda *args: asked.append(args[-1]) or pool(*args))
-    for size, expected in (((96, 128), [8]), ((2160, 3840), [2]), ((8192, 8192), [])):
+    for size, expected in (((96, 128), [8]), ((1440, 2560), [3]), ((2160, 3840), [])):
         asked.clear()
         found = list(decode_frames(dataclasses.replace(source, coded_size=size), table, range(6), num_threads=8))
         assert asked == expected and len(found) == 6
