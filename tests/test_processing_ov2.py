@@ -744,6 +744,19 @@ def test_options_of_from_pretrained(tmp_path):
     assert processor.image_processor.size["longest_edge"] == 50176
     processor.save_pretrained(tmp_path)
     assert "max_pixels" not in (tmp_path / "tokenizer_config.json").read_text()
+    processor = AutoProcessor.from_pretrained(LAYOUT, num_frames=4)
+    inputs = encode(processor, user(block("video", CLIPS["bikes"])))
+    assert inputs["video_grid_thw"][0, 0] == 4
+    with pytest.raises(ValueError, match="`num_frames` is for whole frames"):
+        AutoProcessor.from_pretrained(LAYOUT, num_frames=4, video_backend="codec")
+
+
+@pytest.mark.parametrize(
+    "options, count", [({"num_frames": 32}, 32), ({"fps": 1}, 10), ({"fps": 5, "max_frames": 7}, 7)]
+)
+def test_options_of_frames_just_work_in_a_call(processor, options, count):
+    """What servers and benchmarks pass, on a processor whose videos are codec streams otherwise."""
+    assert encode(processor, user(block("video", CLIPS["bikes"])), **options)["video_grid_thw"][0, 0] == count
 
 
 def test_image_backend_is_chosen_saved_and_close_to_the_other(tmp_path, image):

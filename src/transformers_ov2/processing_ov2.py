@@ -133,7 +133,8 @@ class OV2Processor(ProcessorMixin):
             logger.warning_once("LLaVA-OneVision-2 takes no audio: the sound of videos is not used.")
         if kwargs.get("return_assistant_tokens_mask"):
             templates = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template}
-            if not has_generation_markers(templates.get(chat_template or "default", chat_template)):
+            template = templates.get(chat_template or "default", chat_template)
+            if template is not None and not has_generation_markers(template):
                 raise ValueError(
                     "The chat template does not mark what the assistant says (`{% generation %}`). "
                     "`transformers_ov2.training.set_training_chat_template(processor)` sets one that does."
