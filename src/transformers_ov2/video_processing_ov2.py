@@ -25,7 +25,7 @@ from transformers.image_utils import (
     validate_kwargs,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.processing_utils import Unpack
 from transformers.utils import IMAGE_PROCESSOR_NAME, auto_docstring, cached_file, logging, safe_load_json_file
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
@@ -41,18 +41,19 @@ from .codec.reading.source import Isolation, VideoError, VideoSource, open_sourc
 from .codec.tokenizer import tokenize_video
 from .image_inputs import load_image, to_8_bits, to_opaque, to_rgb
 from .video_inputs import OV2VideoMetadata, flatten_metadata, flatten_videos, is_path_list, local_path
+from .video_options import (
+    READING_OPTIONS,
+    UNUSED_OPTIONS,
+    VIDEO_BACKENDS,
+    VIDEO_ONLY_OPTIONS,
+    OV2VideoProcessorKwargs,
+    choose_backend,
+)
 from .video_sources import resolve_source
 
 
 logger = logging.get_logger(__name__)
 
-VIDEO_BACKENDS = ("codec", "frames")
-# Options that choose or make whole frames: whoever gives one asks for the frames backend.
-FRAMES_OPTIONS = ("num_frames", "fps", "max_frames", "do_sample_frames", "frame_window_size", "do_resize", "resample")
-# Those of either backend that images have not, so that whoever gives them means the videos.
-_FRAMES_OR_CODEC = ("num_frames", "fps", "max_frames", "do_sample_frames", "frame_window_size", "codec")
-# Options of other processors that would have no effect here.
-UNUSED_OPTIONS = ("crop_size", "data_format", "default_to_square", "do_center_crop", "do_pad")
 # What a video processor may take from an image processor's file when the repository has no file of its own.
 SHARED_IMAGE_OPTIONS = (
     "codec",
@@ -68,75 +69,6 @@ SHARED_IMAGE_OPTIONS = (
     "rescale_factor",
     "temporal_patch_size",
 )
-
-
-# What this machine may do for a video: neither saved with a checkpoint nor taken from one.
-READING_OPTIONS = ("allow_network", "allow_private_network", "download_seconds", "max_download_bytes", "isolate")
-
-
-class OV2VideoProcessorKwargs(VideosKwargs, total=False):
-    r"""
-    patch_size (`int`, *optional*, defaults to 14):
-        Side of a patch in pixels.
-    temporal_patch_size (`int`, *optional*, defaults to 1):
-        Frames per patch. The architecture knows only 1.
-    merge_size (`int`, *optional*, defaults to 2):
-        `merge_size`² patches become one token of the language model.
-    min_pixels (`int`, *optional*, defaults to 3136):
-        Frames (canvases) with fewer pixels are enlarged. Kept in `size["shortest_edge"]`.
-    max_pixels (`int`, *optional*, defaults to 150000):
-        Frames (canvases) with more pixels are reduced. Kept in `size["longest_edge"]`.
-    max_frames (`int`, *optional*, defaults to 384):
-        Most frames that `fps`, or the default choice by duration, may ask for (`video_backend="frames"`). Given in a
-        call, it also limits `num_frames` and decoded frames.
-    timestamp_decimals (`int`, *optional*, defaults to 1):
-        Decimals of the seconds in the prompt. JumpScore uses 2.
-    video_backend (`str`, *optional*, defaults to `"codec"`):
-        `"codec"`: canvases of the codec-stream tokenizer. `"frames"`: whole frames, sampled over the video. A call, or
-        `from_pretrained`, that names no backend gets the one that its options belong to: `num_frames`, `fps`,
-        `max_frames`, `do_sample_frames`, `frame_window_size`, `do_resize=False` and `resample` to `"frames"`, `codec`
-        to `"codec"`. Options that contradict each other or the named backend are an error. Options of the constructor
-        and of a configuration file are defaults for the calls that they apply to.
-    frame_window_size (`int`, *optional*, defaults to 1):
-        Frames that attend to each other in the vision tower (`video_backend="frames"`). 1 isolates every frame, as
-        the reference does at inference; its training used windows of 4. Windows of codec videos are their groups.
-    max_tokens (`int`, *optional*):
-        Most language model tokens that one video may take, timestamps included; it is never exceeded. Codec videos
-        get fewer canvases. Frames get fewer: down to 8, or to `num_frames`, before they also get smaller.
-    allow_network (`bool`, *optional*, defaults to `True`):
-        Fetch http(s) URLs that were passed as a video or as its frames. Nothing else is ever fetched. Like the next
-        four, an option of the machine: it is neither saved with a checkpoint nor taken from one.
-    allow_private_network (`bool`, *optional*, defaults to `False`):
-        Also from addresses that are not public (loopback, private, link-local, reserved), at once or by a redirect.
-    download_seconds (`float`, *optional*, defaults to 600):
-        Most seconds that a download may take in all.
-    max_download_bytes (`int`, *optional*, defaults to 4 GiB):
-        Most bytes of a download.
-    isolate (`bool` or `dict`, *optional*, defaults to `False`):
-        Read encoded videos in a child process with a limit on time and memory, so that a file that crashes, hangs or
-        floods its decoder is a `VideoError` and nothing worse. The limits are those of
-        [`~transformers_ov2.codec.Isolation`], a dict replaces them. Linux only.
-    codec (`dict`, *optional*):
-        Options of [`~transformers_ov2.codec.CodecStreamConfig`] (`video_backend="codec"`). Options given in a call
-        are laid over those of the video processor.
-    """
-
-    patch_size: int
-    temporal_patch_size: int
-    merge_size: int
-    min_pixels: int | None
-    max_pixels: int | None
-    max_frames: int
-    timestamp_decimals: int
-    video_backend: str
-    frame_window_size: int
-    max_tokens: int | None
-    allow_network: bool
-    allow_private_network: bool
-    download_seconds: float | int
-    max_download_bytes: int
-    isolate: bool | dict
-    codec: dict | None
 
 
 @dataclass
@@ -190,7 +122,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
     def __init__(self, **kwargs: Unpack[OV2VideoProcessorKwargs]):
         kwargs.pop("auto_map", None)
         if kwargs.get("video_backend") is None:
-            kwargs["video_backend"] = self._choose_backend(kwargs) or self.video_backend
+            kwargs["video_backend"] = choose_backend(kwargs) or self.video_backend
         kwargs["size"] = {**self.size, **(kwargs.get("size") or {})}
         super().__init__(**kwargs)
         if self.temporal_patch_size != 1:
@@ -222,29 +154,11 @@ class OV2VideoProcessor(BaseVideoProcessor):
             )
         return super()._standardize_kwargs(size=SizeDict(**size), **kwargs)
 
-    @staticmethod
-    def _choose_backend(given: dict[str, Any]) -> str | None:
-        """The backend that options given together ask for; `None` when they fit both."""
-        frames = [name for name in FRAMES_OPTIONS if given.get(name) is not None]
-        if given.get("do_resize"):  # what both backends do
-            frames.remove("do_resize")
-        codec = ["codec"] if given.get("codec") is not None else []
-        named = given.get("video_backend")
-        if named == "codec" and frames:
-            raise ValueError(
-                f"`{frames[0]}` is for whole frames and has no effect with `video_backend='codec'`: leave one of them "
-                "out. `codec={'target_canvas': N}` asks for N canvases."
-            )
-        if codec and (frames or named == "frames"):
-            other = f"`{frames[0]}` is" if frames else "`video_backend='frames'` is"
-            raise ValueError(f"{other} for whole frames, `codec` for the codec stream: leave one of them out.")
-        return named or ("frames" if frames else "codec" if codec else None)
-
     @classmethod
     def from_dict(cls, video_processor_dict: dict[str, Any], **kwargs):
         # What the caller gives decides; what the file holds are defaults of either backend.
         given = {name: value for name, value in kwargs.items() if name in cls.valid_kwargs.__annotations__}
-        backend = cls._choose_backend(given) or video_processor_dict.get("video_backend") or cls.video_backend
+        backend = choose_backend(given) or video_processor_dict.get("video_backend") or cls.video_backend
         return super().from_dict(video_processor_dict, **{**kwargs, "video_backend": backend})
 
     @staticmethod
@@ -363,7 +277,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
         videos, _ = flatten_videos(videos)
         if not videos:
             raise ValueError("There is no video to process.")
-        if all(map(_is_codec_stream, videos)) and (unused := [n for n in _FRAMES_OR_CODEC if n in kwargs]):
+        if all(map(_is_codec_stream, videos)) and (unused := [n for n in VIDEO_ONLY_OPTIONS if n in kwargs]):
             # No error: one set of options may go to many samples, of which some are streams.
             logger.warning_once(f"`{unused[0]}` has no effect on videos that are codec streams already.")
         metadata = flatten_metadata(options["video_metadata"], len(videos))
@@ -386,7 +300,7 @@ class OV2VideoProcessor(BaseVideoProcessor):
         options = {name: kwargs.get(name, getattr(self, name, None)) for name in self.valid_kwargs.__annotations__}
         if unused := [name for name in UNUSED_OPTIONS if kwargs.get(name)]:
             raise ValueError(f"`{unused[0]}` has no effect on videos of this model: leave it out.")
-        options["video_backend"] = backend = self._choose_backend(kwargs) or self.video_backend
+        options["video_backend"] = backend = choose_backend(kwargs) or self.video_backend
         self._check_options(options)
         count = [name for name in ("num_frames", "fps") if name in kwargs]
         if len(count) == 2:
