@@ -26,7 +26,7 @@ from ..codec.reading.source import VideoSource, open_source
 logger = logging.get_logger(__name__)
 
 # Raise when streams of the same options change without a new version of the package, or the layout of entries does.
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 # Times of every length in digits: their token counts stand for the tokenizer that counts timestamps.
 _PROBE_SECONDS = (0.0, 10.0, 100.0, 1000.0, 10000.0)
 _ARRAYS = ("canvases", "patch_positions", "groups", "canvases_per_group", "frame_ids", "timestamps")

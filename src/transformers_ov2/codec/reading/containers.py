@@ -88,8 +88,11 @@ def open_container(
 
 def _is_webp(file: str | BinaryIO) -> bool:
     if isinstance(file, str):
-        with open(file, "rb") as opened:
-            head = opened.read(12)
+        try:
+            with open(file, "rb") as opened:
+                head = opened.read(12)
+        except OSError:  # gone, or not ours to read: FFmpeg's message says so
+            return False
     elif isinstance(file, io.BytesIO):
         head = file.getvalue()[:12]
     else:
