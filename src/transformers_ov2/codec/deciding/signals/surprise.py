@@ -13,12 +13,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pooling import medians, pool
+from ..pooling import pool
+
+
+# The quantiles of the quietest blocks that tell what is common in a frame, and the median absolute deviation of normal
+# deviates in units of the distance between these.
+QUIET_BLOCKS = (0.05, 0.25)
+QUIET_SPREAD = 0.7
 
 
 def deviations(error: np.ndarray, blocks_hw: tuple[int, int], floor: float) -> tuple[np.ndarray, ...]:
     """
-    Robust deviation of every block from its frame: distance to the median over the median absolute deviation.
+    Robust deviation of every block from what is common in its frame.
+
+    The common is told by the quietest quarter of the blocks, since large objects that move may take half of a frame:
+    the distance between two of their quantiles estimates the median absolute deviation that the frame would have
+    without them, and the upper one plus it the median (as it does for normal deviates).
 
     Args:
         error (`np.ndarray` of shape `(num_frames, rows, columns)`, float32): difference of each pixel, grey levels.
@@ -30,8 +40,12 @@ def deviations(error: np.ndarray, blocks_hw: tuple[int, int], floor: float) -> t
         block_columns)`, and the frames' medians and deviations, of shape `(num_frames,)`.
     """
     means = pool(error, *blocks_hw)
-    middle = medians(means)
-    spread = medians(np.abs(means - middle[:, None, None])) + np.float32(floor)
+    flat = means.reshape(len(means), -1)
+    low, high = (int(share * flat.shape[1]) for share in QUIET_BLOCKS)
+    ordered = np.partition(flat, (low, high), axis=1)
+    spread = np.float32(QUIET_SPREAD) * (ordered[:, high] - ordered[:, low])
+    middle = ordered[:, high] + spread
+    spread += np.float32(floor)
     return means, (means - middle[:, None, None]) / spread[:, None, None], middle, spread
 
 
