@@ -9,8 +9,9 @@ from synth import make_clip, real_clip
 from transformers_ov2.codec.config import CodecStreamConfig
 from transformers_ov2.codec.deciding import scoring
 from transformers_ov2.codec.deciding.blank import is_bad_frame
-from transformers_ov2.codec.deciding.features import block_features, pool_colours
-from transformers_ov2.codec.deciding.scoring import score_frames
+from transformers_ov2.codec.deciding.features import FrameFeatures, block_features, pool_colours
+from transformers_ov2.codec.deciding.fusion import Evidence, fuse
+from transformers_ov2.codec.deciding.scoring import Scorer, score_frames
 from transformers_ov2.codec.reading.decoding import DecodedFrame, decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
 from transformers_ov2.codec.reading.pictures import PlanarPicture
@@ -155,15 +156,15 @@ def test_motion_energy_ignores_the_camera():
     wide = texture(width=SIZE[1] + 200, seed=4)
     frames = np.stack([wide[:, 4 * t :][:, : SIZE[1]] for t in range(16)])
     for t in range(16):
-        frames[t, 60:110, 150 - 5 * t : 200 - 5 * t] = texture(seed=9)[60:110, 60:110]  # against the camera
+        frames[t, 60:110, 20 + 5 * t : 70 + 5 * t] = texture(seed=9)[60:110, 60:110]  # against the camera
     data = make_clip(io.BytesIO(), frames.round().astype(np.uint8), "libx264", "mp4", options={"bf": "0"}).getvalue()
     found, *_ = score_file(data)
     for t in range(4, 16):
-        rows, cols = slice(2, 4), slice((150 - 5 * t) // 28, (200 - 5 * t) // 28 + 1)
-        inside = found.score[t, rows, cols].mean()
-        outside = found.score[t].copy()
+        rows, cols = slice(2, 4), slice((20 + 5 * t) // 28, (70 + 5 * t) // 28 + 1)
+        inside = found.motion[t, rows, cols].mean()
+        outside = found.motion[t].copy()
         outside[1:5, max(0, cols.start - 1) : cols.stop + 1] = np.nan
-        assert inside > np.nanmean(outside)
+        assert inside > 2 * np.nanmean(outside)
 
 
 def test_vectors_of_sparse_frames_need_no_reference_in_the_list():
@@ -258,3 +259,34 @@ def test_the_shortcut_for_varied_frames_changes_no_verdict():
         green = ((pixels[:, 1] >= 180) & (pixels[:, 0] <= 90) & (pixels[:, 2] <= 90)).mean() >= 0.35
         lost = mean[1] > 120 and mean[1] - max(mean[0], mean[2]) > 80 and std[1] < 50
         assert is_bad_frame(PlanarPicture.from_rgb(frame)) == (black or solid or green or lost)
+
+
+def test_a_group_is_compared_with_the_one_before():
+    """Wherever a group ends, its frames are measured as if the video were one; only the fusion is of the group."""
+    source = open_source(real_clip("carphone_pristine"))
+    table, blocks = read_packets(source), (GRID[0] // 2, GRID[1] // 2)
+    scorers = [Scorer(table, SIZE, (source.height, source.width), CONFIG) for _ in range(2)]
+    parts = []
+    for frame in decode_frames(source, table, range(60), size=SIZE, side_data=True):
+        for scorer in scorers:
+            scorer.push(FrameFeatures.of(frame, blocks))
+        if frame.index in (24, 59):
+            parts.append(scorers[0].finish()[0])
+    whole, halves = scorers[1].finish()[0], Evidence.concatenate(parts)
+    for name in ("motion", "residual", "change", "surprise"):
+        np.testing.assert_allclose(getattr(halves, name), getattr(whole, name), rtol=1e-2, atol=1e-2, err_msg=name)
+    assert (halves.score[25] > 0).any()
+
+
+def test_a_signal_counts_by_its_weight():
+    rng = np.random.default_rng(0)
+    maps = {name: rng.random((4, 3, 5), dtype=np.float32) for name in ("motion", "residual", "bitrate", "change")}
+    none = CodecStreamConfig(motion_weight=0, residual_weight=0, bitrate_weight=0)
+    maps["surprise"] = np.zeros((4, 3, 5), np.float32)
+    plain = fuse(**maps, config=none)
+    for name in ("motion", "residual", "bitrate"):
+        once, twice = (
+            fuse(**maps, config=none.replace(**{f"{name}_weight": weight})) - plain for weight in (1.0, 2.0)
+        )
+        np.testing.assert_allclose(twice, 2 * once, rtol=1e-3, atol=1e-5)
+        assert np.corrcoef(once.ravel(), maps[name].ravel())[0, 1] > 0.999
