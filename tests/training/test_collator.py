@@ -86,6 +86,22 @@ def test_both_backends_in_one_sample(processor, media):
     assert sample["video_window_sizes"].tolist() == [4, 1]
 
 
+def test_decoded_frames_keep_their_times(processor, media):
+    frames = np.arange(4 * 56 * 56 * 3, dtype=np.uint8).reshape(4, 56, 56, 3)
+    rows = [answer_row("video", None, "x") for _ in range(2)]
+    metadata = {"fps": 8.0, "total_num_frames": 20, "frames_indices": [0, 5, 10, 19]}
+    options = {"video_backend": "frames", "video_metadata": metadata, "timestamp_decimals": 2}
+    rows[0]["messages"][0]["content"][0] = {"type": "video", "video": frames, **options}
+    # Beside a video that has no metadata.
+    stream = tokenize_video(media / "0.mp4", target_canvas=1, max_pixels=56 * 56)
+    rows[0]["messages"][0]["content"].append({"type": "video", "video": stream})
+    sample = OV2DataCollator(processor).encode({**rows[0], "images": []})
+    written = re.findall(r"<([0-9.]+) seconds>", processor.tokenizer.decode(sample["input_ids"][0]))
+    assert written[:4] == ["0.00", "0.62", "1.25", "2.38"] and len(written) == 5
+    assert sample["video_patch_positions"][:16, 0].tolist() == [0] * 16
+    assert sample["video_patch_positions"][:, 0].unique().tolist() == [0, 5, 10, 19]
+
+
 def test_canvases_with_positions(processor, media, tmp_path):
     stream = tokenize_video(media / "0.mp4", target_canvas=4, max_pixels=56 * 56)
     row = {"prompt": "<image>" * 4 + "?", "completion": "x", "images": [], "patch_positions": [], "fps": stream.fps}

@@ -37,6 +37,7 @@ VIDEO_OPTIONS = frozenset(
         "num_frames",
         "timestamp_decimals",
         "video_backend",
+        "video_metadata",
     }
 )
 _PLACES = ("video", "url", "path")
@@ -51,8 +52,8 @@ class OV2DataCollator:
 
     - takes codec streams from a cache,
     - lets every video block carry options of the video processor (`{"type": "video", "video": "a.mp4",
-      "video_backend": "frames", "num_frames": 8}`), so that codec and frames videos mix, and reads canvases with
-      patch positions (see [`to_sft_row`]),
+      "video_backend": "frames", "num_frames": 8}`; `video_metadata` of frames that are decoded already), so that codec
+      and frames videos mix, and reads canvases with patch positions (see [`to_sft_row`]),
     - leaves out samples that cannot be read or exceed `max_length`, and writes them down. A batch of bad samples only
       becomes a blank sample without labels, which adds nothing to the loss.
 
@@ -154,6 +155,8 @@ class OV2DataCollator:
         """Codec videos as streams; the videos left to the processor, and the options that they share."""
         shared: list[dict] = []
         decimals: list[int] = []
+        metadata: list[dict | None] = []  # of every video; streams know their own
+        described: list[bool] = []
         new_messages = []
         for message in messages:
             content = []
@@ -162,8 +165,12 @@ class OV2DataCollator:
                     block, options = self._read_video(block)
                     if "timestamp_decimals" in options:
                         decimals.append(options.pop("timestamp_decimals"))
-                    if not isinstance(block["video"], CodecStream):
+                    metadata.append(options.pop("video_metadata", None))
+                    if isinstance(block["video"], CodecStream):
+                        metadata[-1] = {"total_num_frames": int(block["video"].groups.max())}
+                    else:
                         shared.append(options)
+                        described.append(metadata[-1] is not None)
                 content.append(block)
             new_messages.append({**message, "content": content})
         for name, values in (("options", shared), ("`timestamp_decimals`", decimals)):
@@ -172,6 +179,10 @@ class OV2DataCollator:
         options = {**(shared[0] if shared else {})}
         if decimals:
             options["timestamp_decimals"] = decimals[0]
+        if any(described):
+            if not all(described):
+                raise ValueError("`video_metadata` must be given for all or none of the videos of a sample.")
+            options["video_metadata"] = metadata
         return new_messages, options
 
     def _read_video(self, block: dict) -> tuple[dict, dict[str, Any]]:

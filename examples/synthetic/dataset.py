@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Tokenized training data in shards.
+
+    python examples/synthetic/dataset.py --output shards --levels 1 2 --shards 20 --workers 2
+
+A row is a picture, evenly sampled frames or a codec stream, with every question that its scene allows as one
+conversation. Shards that are there are kept, so that a run that was stopped goes on where it was.
+"""
+
+import argparse
+import dataclasses
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from datasets import Dataset, concatenate_datasets, load_from_disk
+
+from transformers_ov2.codec import CodecStream
+
+
+if __package__:
+    from .clips import encode_clip
+    from .policies import BUDGETS, make_stream, uniform_frames
+    from .tasks import JUMP_TASKS, MOTION_TASKS, ORDER_TASKS, QUESTIONS, ask, format_seconds, make_image, make_video
+else:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from synthetic.clips import encode_clip
+    from synthetic.policies import BUDGETS, make_stream, uniform_frames
+    from synthetic.tasks import (
+        JUMP_TASKS,
+        MOTION_TASKS,
+        ORDER_TASKS,
+        QUESTIONS,
+        ask,
+        format_seconds,
+        make_image,
+        make_video,
+    )
+
+
+ROWS_PER_SHARD = 50
+PICTURES_PER_ROW = 4
+# Asked last about every video of few timestamps. Every other answer about times is a choice among them: a model learns
+# to copy them first, and then which ones.
+SHOWN_QUESTION = "At which seconds are frames shown?"
+MOST_SHOWN = 18
+FILLERS = ("figure", "lamp", "red", "blue", "square", "ring", "top", "left", "bottom", "right")
+# The recipe's shares of evidence: codec streams, sampled frames, pictures.
+FORMS = {"codec": 0.5, "frames": 0.375, "image": 0.125}
+# A model that is to be compared on all policies has seen all of them.
+POLICY_SHARES = {"evidence": 0.5, "state": 0.25, "difference": 0.15, "random": 0.1}
+BUDGET_SHARES = dict(zip(BUDGETS, (0.35, 0.35, 0.22, 0.08)))
+# Scenes with a figure, with a moving shape, with shapes that appear.
+KINDS = {JUMP_TASKS: 0.7, MOTION_TASKS: 0.18, ORDER_TASKS: 0.12}
+
+
+def _choose(rng: np.random.Generator, shares: dict):
+    return list(shares)[rng.choice(len(shares), p=np.array(list(shares.values())) / sum(shares.values()))]
+
+
+def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(FORMS)) -> dict:
+    """One row of a data set: `turns`, a json list of [question, answer], and what they ask about as npz bytes."""
+    if forms == ("text",):
+        return make_text_row(seed)
+    rng = np.random.default_rng([7, level, seed])
+    form = _choose(rng, {form: FORMS[form] for form in forms})
+    if form == "image":
+        samples = [make_image(split, level, PICTURES_PER_ROW * seed + index) for index in range(PICTURES_PER_ROW)]
+        turns = [[sample.question, sample.answer] for sample in samples]
+        arrays, policy, canvases, visual = {"images": np.stack([sample.picture for sample in samples])}, "", 1, 35 * 4
+    else:
+        tasks = list(_choose(rng, KINDS))
+        scene = make_video(split, level, tasks[0], seed).scene
+        data = encode_clip(scene)
+        samples = [ask(scene, task) for task in rng.permutation(tasks)]
+        turns = [[sample.question, sample.answer] for sample in samples]
+        canvases = int(_choose(rng, BUDGET_SHARES))
+        if form == "codec":
+            policy = _choose(rng, POLICY_SHARES)
+            stream = make_stream(data, policy, canvases, seed=seed)
+            arrays = pack_stream(stream)
+            seconds = stream.seconds(stream.runs()[:, 0])
+            visual = stream.num_tokens + 9 * len(seconds)
+        else:
+            policy = "uniform"
+            frames, metadata = uniform_frames(data, canvases)
+            arrays = {"frames": frames, "metadata": np.array(json.dumps(metadata))}
+            seconds = np.array(metadata["frames_indices"]) / metadata["fps"]
+            visual = len(frames) * 44
+        if len(seconds) <= MOST_SHOWN:
+            turns.append([SHOWN_QUESTION, format_seconds(seconds)])
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return {
+        "form": form,
+        "policy": policy,
+        "canvases": canvases,
+        "level": level,
+        "seed": seed,
+        "length": visual + sum(12 + len(question) // 5 + len(answer) for question, answer in turns),
+        "turns": json.dumps(turns),
+        "media": buffer.getvalue(),
+    }
+
+
+def make_text_row(seed: int) -> dict:
+    """
+    A conversation of words alone that is answered as one about a clip is: what blocks of pixels will say is said by
+    words behind the timestamps, "jump" where the figure leaves the ground and "on" and "off" for the lamp.
+    """
+    rng = np.random.default_rng([8, seed])
+    rate, seconds = rng.integers(8, 13), rng.integers(6, 31)
+    number = int(rng.integers(3, 8))
+    frames = np.sort(rng.choice(rate * seconds, number, replace=False))
+    times = frames / rate
+    jumps = rng.random(number) < rng.uniform(0.05, 0.6)
+    start, end = np.sort(rng.choice(number, 2, replace=False))
+    newline = rng.random() < 0.6  # as after the blocks of codec videos
+    text = ""
+    for index, time in enumerate(times):
+        lit = "on" if start <= index < end else "off"
+        words = [*rng.choice(FILLERS, rng.integers(0, 2)), *(["jump"] if jumps[index] else []), lit]
+        words = " ".join(words[i] for i in rng.permutation(len(words)))
+        text += f"<{time:.2f} seconds><|vision_start|> {words}<|vision_end|>" + "\n" * newline
+    turns = [
+        [QUESTIONS["jumps"], format_seconds(times[jumps])],
+        [QUESTIONS["count"], str(jumps.sum())],
+        [QUESTIONS["grounding"], f"The event happens in {times[start]:.2f} - {times[end]:.2f} seconds"],
+        [SHOWN_QUESTION, format_seconds(times)],
+    ]
+    turns = [turns[i] for i in rng.permutation(4)[:2]]
+    return {
+        "form": "text",
+        "policy": "",
+        "canvases": 0,
+        "level": 0,
+        "seed": seed,
+        "length": 14 * number + sum(20 + len(answer) for _, answer in turns),
+        "turns": json.dumps([[text + turns[0][0], turns[0][1]], *turns[1:]]),
+        "media": b"",
+    }
+
+
+def pack_stream(stream: CodecStream) -> dict[str, np.ndarray]:
+    """A stream as arrays, positions as int16."""
+    names = [field.name for field in dataclasses.fields(stream) if field.name not in ("timings", "evidence")]
+    arrays = {name: np.asarray(getattr(stream, name)) for name in names}
+    return arrays | {"patch_positions": stream.patch_positions.astype(np.int16)}
+
+
+def unpack_stream(arrays: dict[str, np.ndarray]) -> CodecStream:
+    fields = {name: value if value.ndim else value.item() for name, value in arrays.items()}
+    fields["patch_positions"] = fields["patch_positions"].astype(np.int64)
+    return CodecStream(**fields | {"signal_source": fields["signal_source"].tolist()})
+
+
+def to_messages(batch: dict[str, list]) -> dict[str, list]:
+    """Rows as the `messages` and `images` that TRL and the collator take."""
+    messages, images = [], []
+    for turns, media in zip(batch["turns"], batch["media"]):
+        blocks = []
+        arrays = dict(np.load(io.BytesIO(media))) if media else {}
+        images.append([PIL.Image.fromarray(image) for image in arrays.get("images", [])])
+        if "images" in arrays:
+            blocks = [[{"type": "image"}]] * len(arrays["images"])
+        elif arrays:
+            if "frames" in arrays:
+                block = {"type": "video", "video": arrays["frames"], "video_backend": "frames"}
+                block["video_metadata"] = json.loads(arrays["metadata"].item())
+            else:
+                block = {"type": "video", "video": unpack_stream(arrays)}
+            blocks = [[block]]
+        conversation = []
+        for (question, answer), media_blocks in itertools.zip_longest(json.loads(turns), blocks, fillvalue=[]):
+            conversation += [
+                {"role": "user", "content": [*media_blocks, {"type": "text", "text": question}]},
+                {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+            ]
+        messages.append(conversation)
+    return {"messages": messages, "images": images}
+
+
+def load_shards(folder: Path, select: dict[str, list] | None = None, most: dict[str, int] | None = None) -> Dataset:
+    """
+    The rows of all shards of a folder whose columns hold one of the values in `select`, as `to_messages`; the last so
+    many of the forms in `most`.
+    """
+    shards = [load_from_disk(path) for path in sorted(folder.glob("level*")) if path.suffix != ".part"]
+    rows = concatenate_datasets(shards)
+    for name, values in (select or {}).items():
+        rows = rows.select([index for index, value in enumerate(rows[name]) if value in values])
+    for form, number in (most or {}).items():
+        places = np.flatnonzero(np.array(rows["form"]) == form)
+        rows = rows.select(np.delete(np.arange(len(rows)), places[: max(len(places) - number, 0)]))
+    return rows.with_transform(to_messages, columns=["turns", "media"], output_all_columns=True)
+
+
+def write_shard(task: tuple[Path, str, tuple[str, ...], int, int]) -> str:
+    folder, split, forms, level, number = task
+    path = folder / f"level{level}-{'-'.join(forms)}-{number:04d}"
+    if not path.exists():
+        seeds = range(number * ROWS_PER_SHARD, (number + 1) * ROWS_PER_SHARD)
+        part = path.with_suffix(".part")
+        Dataset.from_list([make_row(split, level, seed, forms) for seed in seeds]).save_to_disk(part)
+        os.rename(part, path)
+    return path.name
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--split", default="train", choices=("train", "validation"))
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=[*FORMS, "text"], help="kinds of rows")
+    parser.add_argument("--levels", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--first", type=int, default=0, help="number of the first shard")
+    parser.add_argument("--shards", type=int, default=20, help=f"shards of {ROWS_PER_SHARD} rows for every level")
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    numbers = range(args.first, args.first + args.shards)
+    tasks = [
+        (args.output, args.split, tuple(args.forms), level, number) for number in numbers for level in args.levels
+    ]
+    # Spawned: x264, x265 and the threads of PyAV do not survive a fork.
+    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+        for name in pool.imap_unordered(write_shard, tasks):
+            print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about a scene, and their answers in the formats of the benchmarks that they stand for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .scenes import DIRECTIONS, HEIGHT, SPLITS, WIDTH, Scene, draw_picture, make_motion, make_scene
+
+
+ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
+# What can be asked about a scene of each kind.
+JUMP_TASKS = ("jumps", "count", "grounding")
+MOTION_TASKS = ("direction", "tracking")
+ORDER_TASKS = ("order",)
+TASKS = (*JUMP_TASKS, *MOTION_TASKS, *ORDER_TASKS)
+IMAGE_TASKS = ("picture",)
+
+QUESTIONS = {
+    "picture": "What is in the picture, and where?",
+    "jumps": "At which seconds does the figure jump?",
+    "count": "How many times does the figure jump?",
+    "grounding": "When is the lamp on?",
+    "direction": "Where does the {} move?",
+    "tracking": "Track the {}",
+    "order": "In which order do the shapes appear?",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """
+    A question about a scene or a picture, and its answer; `truth` is the answer as plain data: seconds of the jumps,
+    their number, (start, end) in seconds, (seconds, x, y) of the points of a track in thousandths of the frame, or the
+    answer itself.
+    """
+
+    task: str
+    level: int
+    question: str
+    answer: str
+    truth: object
+    scene: Scene | None = None
+    picture: np.ndarray | None = None
+
+
+def make_video(split: str, level: int, task: str, seed: int) -> Sample:
+    """The sample of a seed: the same on every machine, and another one for every split, level, task and seed."""
+    rng = np.random.default_rng([SPLITS[split].seed, level, _scene_kind(task), seed])
+    if task in JUMP_TASKS:
+        scene = make_scene(split, level, rng)
+    else:
+        scene = make_motion(split, level, rng, shapes=1 if task in MOTION_TASKS else int(rng.integers(2, 4)))
+    return ask(scene, task)
+
+
+def _scene_kind(task: str) -> int:
+    """Tasks of one kind ask about the same scenes."""
+    return next(i for i, tasks in enumerate((JUMP_TASKS, MOTION_TASKS, ORDER_TASKS, IMAGE_TASKS)) if task in tasks)
+
+
+def ask(scene: Scene, task: str) -> Sample:
+    """A task's question about a scene."""
+    question = QUESTIONS[task].format(scene.movers[0].name if task in MOTION_TASKS else "")
+    if task == "jumps":
+        truth = [round(scene.seconds(frame), 2) for frame in scene.jumps]
+        answer = format_seconds(truth)
+    elif task == "count":
+        truth = len(scene.jumps)
+        answer = str(truth)
+    elif task == "grounding":
+        truth = tuple(round(scene.seconds(frame), 2) for frame in scene.light)
+        answer = "The event happens in {:.2f} - {:.2f} seconds".format(*truth)
+    elif task == "direction":
+        velocity = np.array(scene.movers[0].velocity)
+        truth = answer = max(DIRECTIONS, key=lambda name: float(velocity @ DIRECTIONS[name]))
+    elif task == "tracking":
+        truth = _track(scene)
+        points = ";".join(f"{seconds:.1f} 1 {x} {y}" for seconds, x, y in truth)
+        answer = f'<tracks coords="{points}">{scene.movers[0].name}</tracks>'
+    else:
+        truth = answer = ", ".join(mover.name for mover in sorted(scene.movers, key=lambda mover: mover.appears))
+    return Sample(task, scene.level, question, answer, truth, scene=scene)
+
+
+def format_seconds(seconds: Iterable[float]) -> str:
+    """Times as JumpScore wants them: a JSON list of two decimals."""
+    return "[" + ", ".join(f"{time:.2f}" for time in seconds) + "]"
+
+
+def _track(scene: Scene) -> list[tuple[float, int, int]]:
+    """Where the shape is at every full second, in thousandths of the frame's width and height."""
+    points = []
+    for frame in range(0, scene.num_frames, round(scene.rate)):
+        seconds = scene.seconds(frame)
+        x, y = scene.view(frame, *scene.movers[0].at(seconds))
+        points.append(
+            (round(seconds, 1), *np.clip([1000 * x / WIDTH, 1000 * y / HEIGHT], 0, 1000).round().astype(int))
+        )
+    return [(seconds, int(x), int(y)) for seconds, x, y in points]
+
+
+def make_image(split: str, level: int, seed: int) -> Sample:
+    """A picture of one shape, and what it shows where."""
+    rng = np.random.default_rng([SPLITS[split].seed, level, _scene_kind("picture"), seed])
+    picture, color, shape, row, column = draw_picture(split, level, rng)
+    article = "An" if color == "orange" else "A"
+    answer = f"{article} {color} {shape} at the {ROWS[row]} {COLUMNS[column]}."
+    return Sample("picture", level, QUESTIONS["picture"], answer, answer, picture=picture)

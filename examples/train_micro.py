@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Trains the micro checkpoint of `examples/assets/ov2-micro` from nothing, on a CPU, with TRL.
+
+    python examples/synthetic/dataset.py --output micro/train --workers 2
+    python examples/train_micro.py --data micro/train --output micro/run
+
+The stages are those of `examples/synthetic/micro.yaml`. A run that was stopped goes on from its last checkpoint.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+import yaml
+from synthetic.dataset import load_shards
+from synthetic.policies import budget_tokens
+from synthetic.scenes import HUES, SHAPES
+from synthetic.tasks import COLUMNS, QUESTIONS, ROWS
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GenerationConfig, Qwen2Tokenizer, Qwen2VLImageProcessorPil
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+
+from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor, OV2VideoProcessor
+from transformers_ov2.training import OV2DataCollator, plot_loss, trainable_table
+
+
+CONFIG = Path(__file__).parent / "synthetic" / "micro.yaml"
+SPECIAL_TOKENS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
+# A timestamp costs its digits, the point, and these two.
+TIMESTAMP_PARTS = ["\n<", " seconds>"]
+
+
+def make_tokenizer() -> Qwen2Tokenizer:
+    """Byte-level BPE with a token for every word of the tasks; any text can be written in it."""
+    words = [*HUES, *SHAPES, *ROWS, *COLUMNS, "right", "up", "down", "system", "user", "assistant"]
+    texts = [
+        *(question.format(" ".join(words)) for question in QUESTIONS.values()),
+        *(f" {word}, {word}" for word in words),
+        "You are a helpful assistant.",
+        "The event happens in 1.00 - 2.00 seconds. A red disc at the top left. An",
+        '<tracks coords="0.0 1 2 3;">red disc</tracks> [1.00, 2.00] "jumps jump once twice times and then',
+        " is on off from to are frames shown",
+    ]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, min_frequency=1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    bpe = json.loads(tokenizer.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=bpe["vocab"],
+        merges=[tuple(merge) for merge in bpe["merges"]],
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        extra_special_tokens=SPECIAL_TOKENS[1:2] + SPECIAL_TOKENS[3:],
+    )
+    tokenizer.add_tokens([AddedToken(part, normalized=False) for part in TIMESTAMP_PARTS])
+    return tokenizer
+
+
+def make_processor() -> OV2Processor:
+    return OV2Processor(
+        image_processor=Qwen2VLImageProcessorPil(
+            patch_size=14, merge_size=2, temporal_patch_size=1, min_pixels=56 * 56, max_pixels=200_704
+        ),
+        tokenizer=make_tokenizer(),
+        video_processor=OV2VideoProcessor(
+            timestamp_decimals=2, max_pixels=28_000, max_tokens=budget_tokens(8), codec={"target_canvas": 8}
+        ),
+    )
+
+
+def make_model(processor: OV2Processor, sizes: dict) -> OV2ForConditionalGeneration:
+    """A random model for the processor's tokens; `sizes` holds the fields of the text and the vision config."""
+    tokenizer = processor.tokenizer
+    ids = dict(zip(SPECIAL_TOKENS, tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS)))
+    config = OV2Config(
+        text_config={
+            "model_type": "qwen3",
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 16384,
+            "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+            "bos_token_id": None,
+            **sizes["text"],
+        },
+        vision_config=sizes["vision"],
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    model = OV2ForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"], do_sample=False
+    )
+    return model
+
+
+def train_stage(stage: dict, config: dict, start: Path | None, output: Path, args: argparse.Namespace) -> None:
+    """One stage from the model of the one before, or from its own last checkpoint."""
+    processor = make_processor()
+    torch.manual_seed(config["seed"])
+    if start is None:
+        model = make_model(processor, config["model"])
+    else:
+        model = OV2ForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+    dataset = load_shards(args.data, stage["rows"], stage.get("most"))
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            **{
+                "output_dir": str(output),
+                "use_cpu": True,
+                "seed": config["seed"],
+                "assistant_only_loss": True,
+                "max_length": None,
+                "remove_unused_columns": False,
+                "gradient_checkpointing": False,
+                "train_sampling_strategy": "group_by_length",
+                "dataloader_num_workers": args.workers,
+                "dataloader_persistent_workers": args.workers > 0,
+                "report_to": "none",
+                **config["trainer"],
+                **stage["trainer"],
+            }
+        ),
+        train_dataset=dataset,
+        processing_class=processor,
+        data_collator=OV2DataCollator(processor),
+    )
+    print(f"\n{output.name}: {len(dataset)} rows\n{trainable_table(model)}", flush=True)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)) if output.exists() else None)
+    plot_loss(trainer.state.log_history, output / "loss.png", title=output.name)
+    trainer.state.save_to_json(str(output / "trainer_state.json"))
+    trainer.save_model(str(output / "final"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards, see synthetic/dataset.py")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="stages (default: those of the checkpoint)")
+    parser.add_argument("--publish", type=Path, help="folder for the model in bfloat16, with its processor")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read samples")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    config = yaml.safe_load(args.config.read_text())
+    model = None
+    for stage in config["stages"]:
+        output = args.output / stage["name"]
+        if not (output / "final" / "model.safetensors").exists():
+            train_stage(stage, config, model, output, args)
+        model = output / "final"
+    if args.publish is not None:
+        shutil.rmtree(args.publish, ignore_errors=True)
+        OV2ForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(args.publish)
+        make_processor().save_pretrained(args.publish)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""The clips of the micro checkpoint: their answers are what the frames show, and splits have nothing in common."""
+
+import io
+import itertools
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from transformers_ov2.evaluation.parsers import parse_interval, parse_number, parse_seconds, parse_tracks
+from transformers_ov2.training import OV2DataCollator
+
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import experiment  # noqa: E402
+import train_micro  # noqa: E402
+from synthetic import LEVELS, SPLITS, TASKS, encode_clip, make_image, make_video  # noqa: E402
+from synthetic.dataset import load_shards, make_row, to_messages, write_shard  # noqa: E402
+from synthetic.policies import (  # noqa: E402
+    POLICIES,
+    budget_frames,
+    budget_tokens,
+    make_stream,
+    timestamp_tokens,
+    uniform_frames,
+)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return train_micro.make_processor()
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_seed_is_one_file(codec):
+    seed = next(seed for seed in itertools.count() if make_video("test", 1, "jumps", seed).scene.encoder[0] == codec)
+    first, second = (encode_clip(make_video("test", 1, "jumps", seed).scene) for _ in range(2))
+    assert first == second
+    assert first != encode_clip(make_video("validation", 1, "jumps", seed).scene)
+
+
+def test_splits_have_no_look_in_common():
+    for one, other in itertools.combinations(SPLITS.values(), 2):
+        assert not {*one.textures} & {*other.textures} and not {*one.rates} & {*other.rates}
+        assert not [options for options in one.encoders if options in other.encoders]
+        bounds = [(split.sizes, (split.saturation,), (split.value,)) for split in (one, other)]
+        for ours, theirs in zip(*bounds):
+            assert all(a[1] <= b[0] or b[1] <= a[0] for a in ours for b in theirs)
+    assert {field.name for field in fields(SPLITS["test"])} == {
+        *("seed", "textures", "sizes", "saturation", "value", "rates", "encoders")
+    }
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_frames_show_the_jumps_and_the_lamp(level):
+    scene = make_video("test", level, "jumps", 5).scene
+    frames = np.stack(list(scene.frames())).astype(np.float32)
+    assert frames.shape == (scene.num_frames, 140, 196, 3)
+    assert LEVELS[level].jumps[0] <= len(scene.jumps) <= LEVELS[level].jumps[1]
+
+    def luma(frame, x, y):
+        x, y = map(round, scene.view(frame, x, y))
+        return frames[frame, max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4].mean()
+
+    off, on, x, y = scene.lamp
+    start, end = scene.light
+    lit = [luma(frame, x, y) for frame in (start, end - 1)]
+    dark = [luma(frame, x, y) for frame in (start - 1, end)]
+    assert min(lit) > max(dark) + 40
+    # The ground just above the feet: covered by the figure before it jumps, free when it is in the air.
+    for jump in scene.jumps:
+        patches = []
+        for frame in (jump - 1, jump):
+            x, y = map(round, scene.view(frame, scene.place[jump][0], 112 + 12 - 0.25 * scene.figure["up"].anchor[1]))
+            patches.append(frames[frame, y - 2 : y + 3, x - 2 : x + 3].mean((0, 1)))
+        assert np.abs(patches[1] - patches[0]).max() > 4
+
+
+def test_answers_parse_to_their_truth():
+    for task in TASKS:
+        sample = make_video("train", 2, task, 3)
+        parsed = {
+            "jumps": parse_seconds,
+            "count": parse_number,
+            "grounding": parse_interval,
+            "tracking": lambda answer: [(t, int(x), int(y)) for t, _, x, y in parse_tracks(answer)[0].points],
+        }.get(task, str)(sample.answer)
+        assert parsed == sample.truth
+    picture = make_image("test", 1, 0)
+    assert picture.answer.startswith(("A ", "An ")) and picture.picture.shape == (140, 196, 3)
+
+
+def test_a_direction_is_where_the_shape_goes():
+    found = set()
+    for seed in range(12):
+        sample = make_video("train", 1, "direction", seed)
+        (x0, y0), (x1, y1) = (sample.scene.movers[0].at(seconds) for seconds in (0, 5))
+        dx, dy = x1 - x0, y1 - y0
+        horizontal = "right" if dx > 0 else "left"
+        assert sample.answer == (horizontal if abs(dx) > abs(dy) else "down" if dy > 0 else "up")
+        found.add(sample.answer)
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_no_policy_exceeds_its_budget(policy, processor):
+    clip = encode_clip(make_video("test", 2, "jumps", 1).scene)
+    count = processor._timestamp_tokens({})
+    for canvases in (2, 8):
+        stream = make_stream(clip, policy, canvases)
+        seconds = stream.seconds(stream.runs()[:, 0]).tolist()
+        assert all(count(time) == timestamp_tokens(time) for time in (*seconds, 9.99, 9.996, 12.0))
+        tokens = stream.num_tokens + sum(map(timestamp_tokens, seconds))
+        assert 0.6 * budget_tokens(canvases) < tokens <= budget_tokens(canvases)
+
+
+def test_uniform_frames_are_those_of_the_frames_backend(processor):
+    clip = encode_clip(make_video("test", 1, "jumps", 1).scene)
+    frames, metadata = uniform_frames(clip, 2)
+    ours = processor.video_processor(frames, video_backend="frames", video_metadata=[metadata], return_metadata=True)
+    theirs = processor.video_processor(clip, video_backend="frames", num_frames=budget_frames(2), return_metadata=True)
+    assert torch.equal(ours["pixel_values_videos"], theirs["pixel_values_videos"])
+    assert torch.equal(ours["video_patch_positions"], theirs["video_patch_positions"])
+    assert ours["video_metadata"][0].seconds == theirs["video_metadata"][0].seconds
+
+
+@pytest.mark.parametrize("form", ["codec", "frames", "image"])
+def test_rows_become_samples(form, processor):
+    row = make_row("train", 1, 4, (form,))
+    assert row == make_row("train", 1, 4, (form,))
+    messages = to_messages({name: [value] for name, value in row.items()})
+    example = {name: values[0] for name, values in messages.items()}
+    sample = OV2DataCollator(processor).encode(example)
+    assert 0.7 * row["length"] < sample["input_ids"].shape[1] < 1.4 * row["length"]
+    text = processor.tokenizer.decode(sample["labels"][0][sample["labels"][0] >= 0])
+    answers = [message["content"][0]["text"] for message in example["messages"] if message["role"] == "assistant"]
+    assert text == "".join(f"{answer}<|im_end|>" for answer in answers)
+    assert len(answers) == 4 if form == "image" else len(answers) >= 1
+
+
+def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    """Two stages of two steps on a shard of pictures; one that was stopped in between ends with the same weights."""
+    monkeypatch.setattr("synthetic.dataset.ROWS_PER_SHARD", 4)
+    write_shard((tmp_path / "data", "train", ("image",), 1, 0))
+    assert len(load_shards(tmp_path / "data", {"level": [2]})) == 0
+    config = yaml.safe_load(train_micro.CONFIG.read_text())
+    config["model"]["text"]["num_hidden_layers"] = config["model"]["vision"]["num_hidden_layers"] = 1
+    config["trainer"] |= {"per_device_train_batch_size": 2, "save_steps": 1, "logging_steps": 1}
+    stage = {"rows": {"form": ["image"]}, "trainer": {"max_steps": 2, "learning_rate": 1e-3}}
+    config["stages"] = [{"name": "one", **stage}, {"name": "two", **stage}]
+    (tmp_path / "micro.yaml").write_text(yaml.safe_dump(config))
+
+    def run(name):
+        arguments = ["--data", tmp_path / "data", "--config", tmp_path / "micro.yaml", "--output", tmp_path / name]
+        arguments += ["--publish", tmp_path / name / "published", "--workers", 0, "--threads", torch.get_num_threads()]
+        monkeypatch.setattr(sys, "argv", ["train_micro.py", *map(str, arguments)])
+        train_micro.main()
+        return (tmp_path / name / "published" / "model.safetensors").read_bytes()
+
+    whole = run("whole")
+    one, two = tmp_path / "whole" / "one", tmp_path / "whole" / "two"
+    assert whole[:8] and (two / "loss.png").exists() and (two / "trainer_state.json").exists()
+    # As if the machine had stopped in the first step of the second stage.
+    (two / "final" / "model.safetensors").unlink()
+    for path in sorted((two / "checkpoint-2").iterdir()):
+        path.unlink()
+    (two / "checkpoint-2").rmdir()
+    before = (one / "final" / "model.safetensors").stat().st_mtime_ns
+    assert run("whole") == whole
+    assert (one / "final" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_experiment_goes_on_where_it_stopped(tmp_path, monkeypatch, processor):
+    """With a random model: what is answered is nonsense, but counted and scored all the same."""
+    torch.manual_seed(0)
+    model = train_micro.make_model(processor, yaml.safe_load(train_micro.CONFIG.read_text())["model"])
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(experiment, "MAX_NEW_TOKENS", dict.fromkeys(experiment.METRICS, 4))
+    arguments = ["--model", tmp_path / "model", "--output", tmp_path / "out", "--levels", 1, "--budgets", 2]
+    arguments += ["--seeds", 1, "--clips", 1, "--threads", torch.get_num_threads()]
+    monkeypatch.setattr(sys, "argv", ["experiment.py", *map(str, arguments)])
+    experiment.main()
+    path = tmp_path / "out" / "answers.jsonl"
+    whole = path.read_text().splitlines()
+    rows = [json.loads(line) for line in whole]
+    names = {*experiment.COMPARED, *experiment.ABLATIONS, *(f"evidence, {x}" for x in experiment.INPUT_ABLATIONS)}
+    assert len(rows) == len(names) and {row["run"] for row in rows} == names
+    assert all(0 <= row[task]["score"] <= 1 for row in rows for task in experiment.METRICS)
+    table, numbers = ((tmp_path / "out" / name).read_bytes() for name in ("table.md", "numbers.json"))
+    assert b"| evidence, timestamps removed | 8 |" in table and (tmp_path / "out" / "experiment.png").exists()
+    path.write_text("\n".join(whole[:5]) + "\n")
+    experiment.main()
+    assert sorted(path.read_text().splitlines()) == sorted(whole)
+    assert (tmp_path / "out" / "numbers.json").read_bytes() == numbers
+
+
+def test_clips_are_video_files():
+    with av.open(io.BytesIO(encode_clip(make_video("test", 1, "jumps", 0).scene))) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (196, 140)
+        assert len(list(container.decode(stream))) == make_video("test", 1, "jumps", 0).scene.num_frames
