@@ -51,8 +51,8 @@ class FusionConstants:
     # How many seconds ago the earlier frame was that tells what is only uncovered again (without it: recall 0.92 and
     # 0.97; two and three such frames: no better).
     memory_seconds: float = 0.5
-    # Seconds in which what is usual in a place loses half of its weight (without habit: recall 0.85 and 0.93; 1 second:
-    # repeated motion hides more events, 0.69 instead of 0.74 at 4 canvases over the scenes with large movers).
+    # Seconds in which what is usual in a place loses half of its weight (without habit: recall 0.85 and 0.93; 1:
+    # repeated motion hides more events, 0.69 instead of 0.74 at 4 canvases over seven scenes, four with large movers).
     habit_seconds: float = 2.0
 
 
