@@ -344,7 +344,13 @@ def test_merge_and_convert(run, fixtures, tmp_path):
 
 
 def test_doctor(run, monkeypatch):
-    requirements = ["numpy>=1.26", "av>=99", "nothing-here>=2", 'elsewhere; extra == "train"']
+    requirements = [
+        "numpy>=1.26",
+        "av>=99",
+        "nothing-here>=2",
+        'elsewhere; extra == "train"',
+        'pytest; extra == "test"',
+    ]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: requirements[:1])
     code, out, _ = run("doctor", "--json")
     report = json.loads(out)
@@ -359,5 +365,6 @@ def test_doctor(run, monkeypatch):
     assert code == 1
     assert 'needed is >=99  ->  pip install "av>=99"' in out
     assert 'not installed  ->  pip install "nothing-here>=2"' in out
+    assert "pytest" not in out
     assert "optional  train: elsewhere" in out and 'pip install "transformers-ov2[train]"' in out
     assert err == "transformers-ov2 doctor: missing: av, nothing-here\n"

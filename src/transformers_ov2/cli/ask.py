@@ -23,7 +23,7 @@ from .options import add_codec_arguments, codec_options
 
 
 MODEL = "lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct"
-IMAGE_SUFFIXES = (".bmp", ".heic", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

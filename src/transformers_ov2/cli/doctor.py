@@ -16,6 +16,7 @@ import importlib.metadata
 import io
 import json
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -95,7 +96,10 @@ def _packages() -> Iterator[Check]:
             found, fits = _installed(requirement)
             advice = "" if fits else f'pip install "{requirement.name}{requirement.specifier}"'
             yield Check(requirement.name, OK if fits else MISSING, found, advice)
-    for extra in ("train", "viz", "bits"):
+    extras = dict.fromkeys(name for text in requirements for name in re.findall(r"""extra == ["']([\w-]+)""", text))
+    for extra in extras:
+        if extra in ("dev", "test"):
+            continue
         for requirement in parsed:
             if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
                 found, fits = _installed(requirement)
