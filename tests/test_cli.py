@@ -292,10 +292,13 @@ def test_kinds_of_media(item, kind):
 
 
 def test_demo(run, monkeypatch, tmp_path):
+    # The package may be installed elsewhere: the command is run in a checkout.
+    monkeypatch.setattr(demo, "ASSETS", demo.ASSETS[1:])
+    shutil.copytree(ASSETS, tmp_path / "examples" / "assets")
     monkeypatch.chdir(tmp_path)
     code, out, _ = run("demo", "--json")
-    found = json.loads(out)
     assert code == 0
+    found = json.loads(out)
     assert sum(tokens for _, tokens in found["runs"]) == found["tokens"]["videos"] > 0
     assert Image.open("ov2-demo.png").width > 500
     code, out, _ = run("demo", "--video", LAMP, "--prompt", "Does it flash?", "--picture", "lamp.png")
@@ -309,7 +312,7 @@ def test_demo(run, monkeypatch, tmp_path):
     assert code == 0
     assert 'picture    pictures need matplotlib: pip install "transformers-ov2[viz]"' in out
 
-    monkeypatch.setattr(demo, "ASSETS", tmp_path)
+    shutil.rmtree(tmp_path / "examples")
     code, out, err = run("demo")
     assert (code, out) == (1, "")
     assert "run it there, or pass --model, --video and --prompt" in err

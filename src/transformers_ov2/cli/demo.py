@@ -20,7 +20,8 @@ from .ask import media_part
 from .options import NEEDS_VIZ, has_viz
 
 
-ASSETS = Path(__file__).parents[3] / "examples" / "assets"
+# Of the checkout that the package is imported from, or that the command is run in.
+ASSETS = (Path(__file__).parents[3] / "examples" / "assets", Path("examples", "assets"))
 MAX_NEW_TOKENS = 64
 PICTURE = "ov2-demo.png"
 
@@ -89,13 +90,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _bundled() -> dict[str, Any] | None:
     """The model of the checkout and the first of its clips, with what to ask about it."""
-    captions = ASSETS / "captions.jsonl"
-    if not captions.is_file():
+    folder = next((folder for folder in ASSETS if (folder / "captions.jsonl").is_file()), None)
+    if folder is None:
         return None
-    with open(captions, encoding="utf-8") as file:
+    with open(folder / "captions.jsonl", encoding="utf-8") as file:
         first = json.loads(file.readline())
-    models = [ASSETS / name for name in ("ov2-micro", "tiny-ov2") if (ASSETS / name).is_dir()]
-    return {"model": models[0], "video": ASSETS / first["video"], "question": first["question"]}
+    models = [folder / name for name in ("ov2-micro", "tiny-ov2") if (folder / name).is_dir()]
+    return {"model": models[0], "video": folder / first["video"], "question": first["question"]}
 
 
 def _token_table(runs: list[tuple[float, int]], rows: int = 10, width: int = 40) -> list[str]:
