@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from transformers_ov2 import OV2VideoProcessor
+from transformers_ov2 import OV2VideoProcessor, video_processing_ov2
 from transformers_ov2.codec import VideoError, read_archive, tokenize_video, write_archive
 from transformers_ov2.codec.packing import archive as archive_module
 from transformers_ov2.video_sources import resolve_source
@@ -88,7 +88,7 @@ def test_archives_hold_the_stream(tmp_path, processor, expected, stream, image_f
     assert content == write_archive(stream, image_format)
     path = tmp_path / "clip.zip"
     path.write_bytes(content)
-    for source in (content, path, str(path)):
+    for source in (content, bytearray(content), memoryview(content), path, str(path), path.as_uri()):
         found = processor(source, return_tensors="pt")
         assert (found["video_patch_positions"] == expected["video_patch_positions"]).all()
         error = (found["pixel_values_videos"] - expected["pixel_values_videos"]).abs().max()
@@ -96,6 +96,13 @@ def test_archives_hold_the_stream(tmp_path, processor, expected, stream, image_f
     read = read_archive(content)
     np.testing.assert_array_equal(read.timestamps, stream.timestamps)
     assert read.signal_source == list(stream.signal_source)
+
+
+def test_options_that_an_archive_cannot_follow_are_said(processor, stream, monkeypatch):
+    warned = []
+    monkeypatch.setattr(video_processing_ov2.logger, "warning_once", warned.append)
+    processor(write_archive(stream), num_frames=4)
+    assert "`num_frames` has no effect" in warned[0]
 
 
 def archive_of(files: dict[str, bytes]) -> bytes:
@@ -133,6 +140,7 @@ def test_large_archives_are_refused_before_they_are_unpacked(monkeypatch, stream
         ("nostore://a.mp4", "cannot be opened"),
         ("zip://a.mp4::https://example.com/a.zip", "http"),
         ("data:video/mp4,abc", "base64"),
+        ("data:video/mp4;base64,é", "not valid base64"),
         ({"path": None, "bytes": None}, "neither"),
     ],
 )

@@ -10,13 +10,11 @@ answered with status 400 and a sentence. Needs `pip install "transformers-ov2[se
 """
 
 import asyncio
-import base64
-import binascii
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import PIL.Image
@@ -33,6 +31,7 @@ from transformers.cli.serving.utils import GenerationState, Modality
 
 from .codec import VideoError
 from .codec.reading.network import NetworkLimits, fetch
+from .video_sources import decode_data_url
 
 
 # What a request may set of the processor, in `chat_template_kwargs`. The rest belongs to whoever runs the server: a
@@ -99,15 +98,9 @@ class MediaPolicy:
         return self._picture(path.read_bytes(), path.name) if kind == "image" else str(path)
 
     def _decode(self, url: str) -> bytes:
-        header, _, body = url.partition(",")
-        if not header.lower().endswith(";base64"):
-            raise ValueError("A `data:` URL must be encoded in base64.")
-        if len(body) * 3 // 4 > self.limits.max_download_bytes:
+        if len(url.partition(",")[2]) * 3 // 4 > self.limits.max_download_bytes:
             raise ValueError(f"The content of a `data:` URL exceeds {self.limits.max_download_bytes} bytes.")
-        try:
-            return base64.b64decode(unquote(body), validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"A `data:` URL is not valid base64 ({error}).") from error
+        return decode_data_url(url)
 
     def _allowed(self, url: str) -> Path:
         parts = urlsplit(url)

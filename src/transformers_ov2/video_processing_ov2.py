@@ -49,7 +49,7 @@ from .video_options import (
     OV2VideoProcessorKwargs,
     choose_backend,
 )
-from .video_sources import resolve_source
+from .video_sources import is_archive, resolve_source
 
 
 logger = logging.get_logger(__name__)
@@ -673,9 +673,10 @@ class OV2VideoProcessor(BaseVideoProcessor):
 
 
 def _is_codec_stream(video) -> bool:
-    """A stream, or the asset folder of one: nothing of it is left to choose."""
+    """A stream, or the asset folder or archive of one: nothing of it is left to choose."""
     path = local_path(video) or video
-    return isinstance(video, CodecStream) or (isinstance(path, (str, Path)) and os.path.isdir(path))
+    is_folder = isinstance(path, (str, Path)) and os.path.isdir(path)
+    return isinstance(video, CodecStream) or is_folder or is_archive(video)
 
 
 def frame_positions(indices: Sequence[int], rows: int, columns: int, merge_size: int) -> torch.Tensor:

@@ -3,7 +3,6 @@
 """Videos as people have them, turned into what the tokenizer opens."""
 
 import base64
-import binascii
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from .codec import VideoError
 from .codec.packing.archive import MAGIC, read_archive
 from .codec.reading.network import NetworkLimits
+from .video_inputs import local_path
 
 
 # Larger files of stores are copied to the disk.
@@ -56,13 +56,11 @@ def resolve_source(video: Any, limits: NetworkLimits) -> Any:
     if isinstance(video, str):
         scheme = urlsplit(video).scheme.lower()
         if scheme == "data":
-            video = _data(video)
+            video = decode_data_url(video)
         elif "://" in video and scheme not in ("file", "http", "https") and not os.path.exists(video):
             video = _open_fsspec(video, limits)
-    if isinstance(video, bytes) and video.startswith(MAGIC):
-        return read_archive(video)
-    if isinstance(video, str | Path) and str(video).endswith(".zip"):
-        return read_archive(video)
+    if is_archive(video):
+        return read_archive(local_path(video) or video)
     if hasattr(video, "asnumpy"):
         return video.asnumpy()
     if type(video).__module__.startswith("torchcodec") and hasattr(video, "data"):
@@ -70,13 +68,22 @@ def resolve_source(video: Any, limits: NetworkLimits) -> Any:
     return video
 
 
-def _data(url: str) -> bytes:
+def is_archive(video: Any) -> bool:
+    """Whether `video` is the bytes, the path or the `file://` URL of an archive of a codec stream."""
+    if isinstance(video, bytes | bytearray | memoryview):
+        return bytes(video[: len(MAGIC)]) == MAGIC
+    path = local_path(video) or video
+    return isinstance(path, str | Path) and "://" not in str(path) and str(path).endswith(".zip")
+
+
+def decode_data_url(url: str) -> bytes:
+    """The content of a `data:` URL in base64; anything else is a `VideoError`."""
     header, _, body = url.partition(",")
     if not header.lower().endswith(";base64"):
         raise VideoError("A `data:` URL must be encoded in base64.")
     try:
         return base64.b64decode(unquote(body), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # `binascii.Error`, or letters that are not ASCII
         raise VideoError(f"A `data:` URL is not valid base64 ({error}).") from error
 
 
