@@ -125,6 +125,15 @@ def test_codec_video_and_frames_by_option(server, model, expected):
     assert codec.usage.prompt_tokens != frames.usage.prompt_tokens
 
 
+def test_every_frames_option_chooses_frames(server, model, expected):
+    video = {"type": "video", "video": str(ASSETS / "ball.mp4")}
+    found = ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": {"max_frames": 4}})
+    assert found.choices[0].message.content.strip() == expected(video, max_frames=4, max_tokens=2000)
+    # null is no choice, as in the options of the processor.
+    found = ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": {"num_frames": None}})
+    assert found.choices[0].message.content.strip() == expected(video, codec=CODEC, max_tokens=2000)
+
+
 def test_streaming_gives_the_same_answer(server, model):
     whole = ask(server, model, part("ball.mp4")).choices[0].message.content
     chunks = list(ask(server, model, part("ball.mp4"), stream=True))
@@ -213,6 +222,8 @@ def test_bad_content_is_refused_and_the_server_lives(server, model, case):
         ({"chat_template": "{{ 1 }}"}, "may not be set by a request"),
         ({"max_tokens": 10**6}, "up to 2000"),
         ({"codec": {"canvases": 4}}, "no option of the codec-stream tokenizer"),
+        ({"max_pixels": "many"}, "field 'max_pixels'"),
+        ({"num_frames": 4, "codec": {"target_canvas": 4}}, "leave one of them out"),
     ],
 )
 def test_options_that_belong_to_the_server(server, model, options, sentence):

@@ -20,6 +20,7 @@ from urllib.request import url2pathname
 import PIL.Image
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
+from huggingface_hub.errors import StrictDataclassError
 from transformers.cli.serving.chat_completion import ChatCompletionHandler
 from transformers.cli.serving.completion import CompletionHandler
 from transformers.cli.serving.model_manager import ModelManager
@@ -31,6 +32,7 @@ from transformers.cli.serving.utils import GenerationState, Modality
 
 from .codec import VideoError
 from .codec.reading.network import NetworkLimits, fetch
+from .video_options import FRAMES_OPTIONS
 from .video_sources import decode_data_url
 
 
@@ -166,8 +168,8 @@ class _Guarded:
         except HTTPException:
             raise
         # What the processor and `generate` raise for input that they cannot take.
-        except (VideoError, ValueError, TypeError, OSError) as error:
-            raise HTTPException(400, detail=str(error)) from error
+        except (VideoError, ValueError, TypeError, OSError, StrictDataclassError) as error:
+            raise HTTPException(400, detail=" ".join(str(error).split())) from error
         except (KeyError, AttributeError, StopIteration) as error:
             raise HTTPException(400, detail=f"The request is malformed ({type(error).__name__}: {error}).") from error
 
@@ -184,7 +186,8 @@ class _Guarded:
             asked = options.get("max_tokens", self.max_tokens)
             if not isinstance(asked, int) or asked > self.max_tokens:
                 raise ValueError(f"`max_tokens` must be a number up to {self.max_tokens} on this server.")
-        if options.keys() & {"num_frames", "fps"} or options.get("video_backend") == "frames":
+        chosen = {name: value for name, value in options.items() if value is not None}
+        if chosen.keys() & set(FRAMES_OPTIONS) or chosen.get("video_backend") == "frames":
             # The request chooses frames: what the server says of codec streams does not apply.
             body["chat_template_kwargs"] = {"video_backend": "frames", "codec": None, **options}
 
