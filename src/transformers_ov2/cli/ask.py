@@ -19,7 +19,7 @@ import os
 import time
 from typing import Any
 
-from .options import add_codec_arguments, codec_options
+from .options import add_codec_arguments, codec_config, codec_options
 
 
 MODEL = "lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct"
@@ -76,6 +76,8 @@ def video_options(args: argparse.Namespace) -> dict[str, Any]:
     if codec and backend == "frames":
         names = ", ".join(f"--{name.replace('_', '-')}" for name in codec)
         args.usage_error(f"{names}: for codec streams, not for --backend frames")
+    if codec:
+        codec_config(args)
     options = {**frames, **shared}
     if backend:
         options["video_backend"] = backend

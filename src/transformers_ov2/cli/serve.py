@@ -19,7 +19,7 @@ import argparse
 import json
 from pathlib import Path
 
-from .options import add_codec_arguments, codec_options
+from .options import add_codec_arguments, codec_config, codec_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if codec:
         if args.backend == "frames":
             args.usage_error("options of the codec stream do not go with --backend frames")
+        codec_config(args)
         options["codec"] = codec
     if args.backend:
         options["video_backend"] = args.backend
