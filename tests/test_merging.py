@@ -460,6 +460,26 @@ def test_convert_refuses(released, language_model, tmp_path):
         convert_checkpoint(released, tmp_path / "out", weights="move")
     with pytest.raises(ValueError, match="is no LLaVA-OneVision-2"):
         convert_checkpoint(language_model, tmp_path / "out")
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds something else"):
+        convert_checkpoint(released, tmp_path / "out")
+    assert (tmp_path / "out.partial" / "notes.txt").read_text() == "mine"
+    shutil.rmtree(tmp_path / "out.partial")
+
+
+def test_convert_starts_again_over_what_a_killed_run_left(released, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(merging.shutil, "rmtree", lambda *args, **kwargs: None)  # what a killed run does not do
+        patch.setattr(merging, "_finish", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            convert_checkpoint(released, tmp_path / "out")
+    assert (tmp_path / "out.partial").is_dir()
+    convert_checkpoint(released, tmp_path / "out")
+    assert not (tmp_path / "out" / "plan.json").exists() and not (tmp_path / "out.partial").exists()
+
+
+def test_convert_refuses_weights_that_do_not_fit(released, tmp_path):
     break_tensor(released, lambda w: w.pop("lm_head.weight"))
     with pytest.raises(ValueError, match="does not load: missing keys.*lm_head.weight"):
         convert_checkpoint(released, tmp_path / "out")

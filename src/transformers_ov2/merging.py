@@ -202,10 +202,10 @@ def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, 
 
     files = sorted({file for tensor in checkpoint.tensors.values() for file, _ in tensor.parts})
     index = checkpoint.folder / SAFE_WEIGHTS_INDEX_NAME
-    partial = _partial(output)
+    plan = {"converted": str(checkpoint.folder.resolve())}
     # Links take no time: what a killed run left is not worth keeping.
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    shutil.rmtree(_begin(output, plan))
+    partial = _begin(output, plan)
     try:
         for file in files:
             _place(file, partial / file.name, weights)
@@ -519,13 +519,9 @@ def _free_folder(output: str | os.PathLike) -> Path:
     return output
 
 
-def _partial(output: Path) -> Path:
-    return output.with_name(f"{output.name}.partial")
-
-
 def _begin(output: Path, plan: dict) -> Path:
     """The unfinished folder, new or left by an interrupted run of the same plan."""
-    partial = _partial(output)
+    partial = output.with_name(f"{output.name}.partial")
     plan = {"plan": hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()}
     if partial.is_dir() and any(partial.iterdir()):
         try:
@@ -534,7 +530,8 @@ def _begin(output: Path, plan: dict) -> Path:
             same = False
         if not same:
             raise ValueError(
-                f"{partial} holds the beginning of another merge: remove it, or choose another folder than {output}."
+                f"{partial} holds something else, such as the beginning of another merge: remove it, or choose "
+                f"another folder than {output}."
             )
         return partial
     partial.mkdir(parents=True, exist_ok=True)
