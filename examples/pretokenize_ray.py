@@ -4,7 +4,7 @@
 
     python examples/pretokenize_ray.py --manifest clips/captions.jsonl --output shards
     python examples/pretokenize_ray.py --manifest s3://bucket/manifest.parquet --output s3://bucket/shards \
-        --processor lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct --codec '{"target_canvas": 32}'
+        --codec '{"target_canvas": 32}'
 
 The manifest is a .jsonl or .parquet file in any store that fsspec reads; its column `video` holds paths or URLs,
 relative ones start from its folder, and all other columns go along. Every shard is one file of --rows-per-shard

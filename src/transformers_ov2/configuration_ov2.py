@@ -184,7 +184,7 @@ class OV2Config(PreTrainedConfig):
 
     model_type = "llava_onevision2"
     sub_configs_defaults = {
-        # transformers 5.20 to 5.22 take no bare class here.
+        # transformers 5.22 takes no bare class here.
         "vision_config": SubConfigSpec(config_class=OV2VisionConfig),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3"),
     }
