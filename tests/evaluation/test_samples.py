@@ -91,6 +91,17 @@ def test_json_and_parquet_hold_the_same(write, tmp_path):
     assert read_samples(write(record, name="questions.json")) == lines
     assert read_samples(tmp_path / "questions.parquet") == lines
 
+    # A table gives every record the columns of all.
+    mixed = [
+        {"video": "a.mp4", "question": "?", "answer": "1", "task": "count"},
+        {"images": ["b.png"], "question": "?", "answer": "x", "task": "choice", "options": ["x", "y"]},
+    ]
+    strings = pyarrow.list_(pyarrow.string())
+    types = dict.fromkeys(("video", "question", "answer", "task"), pyarrow.string())
+    schema = pyarrow.schema({**types, "images": strings, "options": strings})
+    write_table(pyarrow.Table.from_pylist(mixed, schema), tmp_path / "mixed.parquet")
+    assert read_samples(tmp_path / "mixed.parquet") == read_samples(write(*mixed))
+
 
 @pytest.mark.parametrize(
     ("records", "message"),
@@ -100,11 +111,20 @@ def test_json_and_parquet_hold_the_same(write, tmp_path):
         ([{"video": "a.mp4", "question": "?", "options": ["a", "b"], "answer": "c"}], "neither an option nor"),
         ([{"image": "b.png", "question": "?", "answer": "1", "task": "text", "id": "x"}] * 2, "occurs twice"),
         ([], "holds no record"),
+        (["text"], "record 0: must be an object, got str"),
+        ([{"image": "b.png", "answer": "1", "task": "text"}], "record 0: `question` is missing"),
     ],
 )
 def test_bad_records_are_named(write, records, message):
     with pytest.raises(ValueError, match=message):
         read_samples(write(*records))
+
+
+@pytest.mark.parametrize(("name", "where"), [("damaged.jsonl", "line 2"), ("damaged.json", "damaged.json")])
+def test_damaged_files_are_named(tmp_path, name, where):
+    (tmp_path / name).write_text('{"a": 1}\n{"a": ')
+    with pytest.raises(ValueError, match=f"{where}: is no JSON"):
+        read_samples(tmp_path / name)
 
 
 def test_missing_clips_are_named(write):

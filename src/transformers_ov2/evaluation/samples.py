@@ -76,8 +76,10 @@ def read_samples(path: str | Path, media: str | Path | None = None) -> list[Samp
     for number, record in enumerate(_records(path)):
         try:
             sample = _sample(record, number, folder)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"{path}, record {number}: {error.args[0] if error.args else error}") from error
+        except KeyError as error:
+            raise ValueError(f"{path}, record {number}: `{error.args[0]}` is missing.") from error
+        except (TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"{path}, record {number}: {error}") from error
         if sample.id in seen:
             raise ValueError(f"{path}, record {number}: the id {sample.id!r} occurs twice.")
         seen.add(sample.id)
@@ -114,9 +116,18 @@ def score_answers(samples: Iterable[Sample], answers: Mapping[str, str | None]) 
 
 def _records(path: Path) -> list[dict]:
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        records = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                records += [json.loads(line)] if line.strip() else []
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: is no JSON ({error}).") from error
+        return records
     if path.suffix == ".json":
-        records = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            records = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: is no JSON ({error}).") from error
         if not isinstance(records, list):
             raise ValueError(f"{path} must hold a list of records, got {type(records).__name__}.")
         return records
@@ -128,6 +139,10 @@ def _records(path: Path) -> list[dict]:
 
 
 def _sample(record: dict, number: int, folder: Path) -> Sample:
+    if not isinstance(record, dict):
+        raise TypeError(f"must be an object, got {type(record).__name__}.")
+    # Arrow writes every column into every record.
+    record = {key: value for key, value in record.items() if value is not None}
     keys = record.keys()
     identity = str(record.get("id", record.get("question_id", number)))
     if "task" in record:
