@@ -286,6 +286,22 @@ def test_training_reaches_every_weight(checkpoint):
             {"pixel_values": torch.zeros(2, 3, 28, 28), "visible_indices": torch.zeros(1, 2, dtype=torch.long)},
             "Visible indices",
         ),
+        (
+            {
+                "pixel_values": torch.zeros(16, 588),
+                "image_grid_thw": torch.tensor([[1, 4, 4]]),
+                "visible_indices": torch.zeros(1, 2, dtype=torch.long),
+            },
+            "not from packed patches",
+        ),
+        (
+            {
+                "pixel_values_videos": torch.zeros(16, 588),
+                "video_grid_thw": torch.tensor([[1, 4, 4]]),
+                "patch_positions": torch.zeros(16, 3, dtype=torch.long),
+            },
+            "are `video_patch_positions`",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit(encoder, inputs, message):

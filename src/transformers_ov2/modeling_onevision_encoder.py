@@ -112,6 +112,10 @@ class OneVisionEncoderModel(OV2PreTrainedModel):
         ```"""
         if (pixel_values is None) == (pixel_values_videos is None):
             raise ValueError("Pass either `pixel_values` or `pixel_values_videos`.")
+        if visible_indices is not None and (pixel_values_videos is not None or pixel_values.ndim == 2):
+            raise ValueError("`visible_indices` choose from images or videos of one size, not from packed patches.")
+        if patch_positions is not None and pixel_values_videos is not None:
+            raise ValueError("The positions of `pixel_values_videos` are `video_patch_positions`.")
         if pixel_values_videos is not None:
             return self._encode_packed(pixel_values_videos, video_grid_thw, video_patch_positions, **kwargs)
         if pixel_values.ndim == 2:
