@@ -69,7 +69,8 @@ def read_answers(path: Path, settings: dict) -> dict[str, dict]:
         path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
         return {}
     text = path.read_text(encoding="utf-8")
-    lines = text[: text.rfind("\n") + 1].splitlines()  # a line without its end was cut off
+    # Not `splitlines`, which also cuts at separators that answers may hold. A line without its end was cut off.
+    lines = text.split("\n")[:-1]
     if not lines or json.loads(lines[0]).get("settings") != settings:
         sys.exit(f"{path} was made with other settings: remove it, or name another file with --answers.")
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

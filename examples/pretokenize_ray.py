@@ -38,7 +38,7 @@ def read_manifest(url: str) -> list[dict]:
     with fsspec.open(url, "rb") as file:
         if url.endswith(".parquet"):
             return pyarrow.parquet.read_table(file).to_pylist()
-        return [json.loads(line) for line in file.read().decode().splitlines() if line.strip()]
+        return [json.loads(line) for line in file.read().decode().split("\n") if line.strip()]
 
 
 def place(video: str, folder: str) -> str:

@@ -53,10 +53,12 @@ def test_stopped_and_started_again_gives_the_same_table(tmp_path, tiny_model, ev
     answers = questions.with_suffix(".answers.jsonl")
     lines = answers.read_text().splitlines(keepends=True)
     assert len(lines) == 1 + len(records)
-    answers.write_text("".join(lines[:4]) + lines[4][:7])  # stopped within the second batch, in the middle of a line
+    # An answer with a separator that ends no line; stopped within the second batch, in the middle of a line.
+    lines[2] = json.dumps({**json.loads(lines[2]), "answer": "a\u2028b"}, ensure_ascii=False) + "\n"
+    answers.write_text("".join(lines[:4]) + lines[4][:7], encoding="utf-8")
     again, _ = evaluate(questions, tiny_model, "--json")
     assert again == whole
-    found = [json.loads(line) for line in answers.read_text().splitlines()[1:]]
+    found = [json.loads(line) for line in answers.read_text(encoding="utf-8").split("\n")[1:-1]]
     assert {record["id"] for record in found} == {record["id"] for record in records}
 
     _, errors = evaluate(questions, tiny_model, "--selection", "state")

@@ -120,6 +120,14 @@ def test_bad_records_are_named(write, records, message):
         read_samples(write(*records))
 
 
+def test_separators_inside_of_a_text_end_no_line(tmp_path):
+    record = {"image": "b.png", "question": "one\u2028two\x85three", "answer": "1", "task": "text"}
+    (tmp_path / "b.png").touch()
+    (tmp_path / "questions.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    (sample,) = read_samples(tmp_path / "questions.jsonl")
+    assert sample.question == record["question"]
+
+
 @pytest.mark.parametrize(("name", "where"), [("damaged.jsonl", "line 2"), ("damaged.json", "damaged.json")])
 def test_damaged_files_are_named(tmp_path, name, where):
     (tmp_path / name).write_text('{"a": 1}\n{"a": ')

@@ -117,7 +117,7 @@ def score_answers(samples: Iterable[Sample], answers: Mapping[str, str | None]) 
 def _records(path: Path) -> list[dict]:
     if path.suffix == ".jsonl":
         records = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
             try:
                 records += [json.loads(line)] if line.strip() else []
             except ValueError as error:
