@@ -252,7 +252,8 @@ def test_command_serves_until_it_is_interrupted(model):
             assert ask(client, model, part("ball.mp4")).usage.completion_tokens == 4
         finally:
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            rest, errors = process.communicate(timeout=60)
+    assert rest == "" and "POST /v1/chat/completions" in errors
     assert process.returncode in (0, 130) and "Traceback" not in errors
 
 

@@ -16,6 +16,7 @@ examples:
 """
 
 import argparse
+import copy
 import json
 from pathlib import Path
 
@@ -87,5 +88,8 @@ def run(args: argparse.Namespace) -> int:
     )
     url = f"http://{args.host}:{args.port}/v1"
     print(json.dumps({"url": url, "model": args.model}) if args.json else f"{args.model} at {url}", flush=True)
-    uvicorn.run(app, host=args.host, port=args.port, log_level=args.log_level)
+    # uvicorn writes its access log to stdout, which is for results.
+    logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+    logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
+    uvicorn.run(app, host=args.host, port=args.port, log_level=args.log_level, log_config=logs)
     return 0
