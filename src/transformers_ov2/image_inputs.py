@@ -20,7 +20,7 @@ import PIL.ImageOps
 import torch
 
 from .codec import VideoError
-from .codec.reading.network import NetworkLimits, fetch
+from .codec.reading.network import NetworkLimits, fetch_bytes
 from .video_inputs import local_path
 
 
@@ -59,10 +59,7 @@ def _open(source: str | Path, limits: NetworkLimits, still: bool) -> PIL.Image.I
     path = local_path(source) or source
     data: str | BytesIO
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        data = BytesIO()
-        with fetch(name, source, limits) as download:
-            while chunk := download.read(2**18):
-                data.write(chunk)
+        data = BytesIO(fetch_bytes(name, source, limits))
     elif os.path.isfile(path):
         data = os.fspath(path)
     else:

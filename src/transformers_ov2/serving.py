@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import PIL.Image
 from fastapi import FastAPI, HTTPException, Request
@@ -31,7 +30,8 @@ from transformers.cli.serving.transcription import TranscriptionHandler
 from transformers.cli.serving.utils import GenerationState, Modality
 
 from .codec import VideoError
-from .codec.reading.network import NetworkLimits, fetch
+from .codec.reading.network import NetworkLimits, fetch_bytes
+from .video_inputs import local_path
 from .video_options import FRAMES_OPTIONS
 from .video_sources import decode_data_url
 
@@ -89,13 +89,7 @@ class MediaPolicy:
         if scheme == "data":
             return self._picture(self._decode(url), "The image") if kind == "image" else self._decode(url)
         if scheme in ("http", "https"):
-            if kind == "video":
-                return url
-            content = io.BytesIO()
-            with fetch(url, url, self.limits) as download:
-                while chunk := download.read(2**18):
-                    content.write(chunk)
-            return self._picture(content.getvalue(), url)
+            return url if kind == "video" else self._picture(fetch_bytes(url, url, self.limits), url)
         path = self._allowed(url)
         return self._picture(path.read_bytes(), path.name) if kind == "image" else str(path)
 
@@ -107,7 +101,7 @@ class MediaPolicy:
     def _allowed(self, url: str) -> Path:
         parts = urlsplit(url)
         if parts.scheme.lower() == "file" or not parts.scheme:
-            path = Path(url2pathname(parts.path) if parts.scheme else url).resolve()
+            path = (local_path(url) or Path(url)).resolve()
             if any(path.is_relative_to(folder.resolve()) for folder in self.folders):
                 if not path.is_file():
                     raise ValueError(f"{path.name}: no such file.")

@@ -10,6 +10,7 @@ answer of the name server changes nothing.
 
 import contextlib
 import http.client
+import io
 import ipaddress
 import queue
 import socket
@@ -117,6 +118,15 @@ def fetch(name: str, url: str, limits: NetworkLimits) -> Iterator[Download]:
         if response is not None:
             response.close()
             connection.close()
+
+
+def fetch_bytes(name: str, url: str, limits: NetworkLimits) -> bytes:
+    """The whole body of a URL, as [`fetch`] gives it piece by piece."""
+    content = io.BytesIO()
+    with fetch(name, url, limits) as download:
+        while chunk := download.read(2**18):
+            content.write(chunk)
+    return content.getvalue()
 
 
 class _Clock:
