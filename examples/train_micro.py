@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from make_assets import SPECIAL_TOKENS
 from synthetic.dataset import load_shards
 from synthetic.policies import budget_tokens
 from synthetic.scenes import HUES, SHAPES
@@ -30,16 +31,6 @@ from transformers_ov2.training import OV2DataCollator, plot_loss, trainable_tabl
 
 
 CONFIG = Path(__file__).parent / "synthetic" / "micro.yaml"
-SPECIAL_TOKENS = [
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-]
 # A timestamp costs its digits, the point, and these two.
 TIMESTAMP_PARTS = ["\n<", " seconds>"]
 

@@ -13,11 +13,9 @@ import argparse
 from pathlib import Path
 
 import gradio as gr
-import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-import transformers_ov2  # noqa: F401 (registers OV2 with the AutoClasses)
 from transformers_ov2 import visualization
+from transformers_ov2.cli.loading import load
 from transformers_ov2.codec import CodecStreamConfig, VideoError, tokenize_video
 from transformers_ov2.codec.reading.source import open_source
 from transformers_ov2.evaluation.answers import answer
@@ -47,7 +45,12 @@ def open_clip(path: str | None):
     try:
         return open_source(path, max_source_pixels=MAX_PIXELS, max_source_frames=MAX_FRAMES)
     except VideoError as error:
-        raise gr.Error(str(error).replace(path, Path(path).name), print_exception=False) from error
+        raise message(error, path) from error
+
+
+def message(error: Exception, path: str) -> gr.Error:
+    """An error as the page shows it, without the folder that uploads lie in."""
+    return gr.Error(str(error).replace(path, Path(path).name), print_exception=False)
 
 
 def look(path: str | None, *options):
@@ -64,7 +67,7 @@ def look(path: str | None, *options):
             visualization.plot_tokens(stream),
         ]
     except (VideoError, ValueError) as error:
-        raise gr.Error(str(error).replace(path, Path(path).name), print_exception=False) from error
+        raise message(error, path) from error
     summary = [
         f"{len(stream.canvases)} canvases of {len(stream.groups)} groups",
         f"{stream.num_tokens} visual tokens",
@@ -77,13 +80,7 @@ class Model:
     """Answers from codec streams and from frames, at equal tokens."""
 
     def __init__(self, name: str):
-        self.processor = AutoProcessor.from_pretrained(name)
-        if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
-            torch.manual_seed(0)
-            self.model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(name)).eval()
-        else:
-            device_map = "auto" if torch.cuda.is_available() else None
-            self.model = AutoModelForImageTextToText.from_pretrained(name, dtype="auto", device_map=device_map).eval()
+        self.processor, self.model, _ = load(name)
 
     def ask(self, path: str | None, prompt: str, *options) -> tuple[str, str, str]:
         open_clip(path)
@@ -103,7 +100,7 @@ class Model:
                 for each in (codec, frames)
             ]
         except (VideoError, ValueError) as error:
-            raise gr.Error(str(error).replace(path, Path(path).name), print_exception=False) from error
+            raise message(error, path) from error
         return *answers, account
 
     def tokens(self, conversation: list[dict], options: dict) -> int:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""A model with its processor, and questions to it: what `ask` and `demo` share."""
+"""A model with its processor, and questions to it: what `ask`, `demo` and the playground share."""
 
 from pathlib import Path
 from typing import Any

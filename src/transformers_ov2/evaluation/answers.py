@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""A model's answers to a batch of conversations: the one way in which everything here asks a model."""
+"""A model's answers to a batch of conversations, as evaluation asks for them."""
 
 from collections.abc import Sequence
 from typing import Any
