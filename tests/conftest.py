@@ -1,14 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from transformers_ov2 import OV2Config
+from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
 
 
 FIXTURES = Path(__file__).parent / "fixtures"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def pytest_collection_modifyitems(items):
@@ -28,6 +32,30 @@ def seed():
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
     return FIXTURES
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A folder with a tiny random model and its processor, to be left as it is."""
+    assets = EXAMPLES / "assets" / "tiny-ov2"
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    OV2ForConditionalGeneration(OV2Config.from_pretrained(assets)).save_pretrained(folder)
+    OV2Processor.from_pretrained(assets).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_example() -> Callable[[str], ModuleType]:
+    """Imports a script of `examples/` into this process, which spares the imports of a new one."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"example_{Path(name).stem}", EXAMPLES / name)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

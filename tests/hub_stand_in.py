@@ -5,10 +5,12 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import yaml
@@ -46,6 +48,19 @@ class HubStandIn:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def environment(self, cache: Path) -> dict[str, str]:
+        """Of a process that knows no other hub and keeps its cache in a folder."""
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        return kept | {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(cache),
+            "HF_TOKEN": "stand-in",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_OFFLINE": "0",
+        }
 
     def files(self, repo: str) -> dict[str, bytes]:
         return self.repos[repo][-1]

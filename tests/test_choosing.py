@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts that choose the constants of the evidence and judge them."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -17,11 +16,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("choose_constants", EXAMPLES / "choose_constants.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_example):
+    return load_example("choose_constants.py")
 
 
 def measure_of(rows):

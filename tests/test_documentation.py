@@ -8,11 +8,9 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-import torch
 from hub_stand_in import HubStandIn
 from synth import make_clip, moving_frames
 
-from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
 from transformers_ov2.cli import build_parser
 
 
@@ -27,11 +25,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with what the snippets name."""
-    torch.manual_seed(0)
-    tiny = ROOT / "examples" / "assets" / "tiny-ov2"
-    OV2ForConditionalGeneration(OV2Config.from_pretrained(tiny)).save_pretrained(tmp_path / "model")
-    OV2Processor.from_pretrained(tiny).save_pretrained(tmp_path / "model")
+    """A folder with what the snippets name, and the hub they push to."""
     for name, seed in (("clip.mp4", 0), ("other.mp4", 1), ("clip.ts", 2)):
         make_clip(tmp_path / name, moving_frames(50, 56, 84, seed=seed))
     monkeypatch.chdir(tmp_path)
@@ -44,11 +38,11 @@ def workplace(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_snippets_run_one_after_the_other(workplace):
+def test_snippets_run_one_after_the_other(workplace, tiny_model):
     folder, hub = workplace
     names = {}
     for code in blocks("python"):
-        code = code.replace(CHECKPOINT, str(folder / "model")).replace("max_new_tokens=64", "max_new_tokens=2")
+        code = code.replace(CHECKPOINT, str(tiny_model)).replace("max_new_tokens=64", "max_new_tokens=2")
         code = code.replace('SFTConfig("adapter",', 'SFTConfig("adapter", use_cpu=True, bf16=False,')
         exec(compile(code, "examples/README.md", "exec"), names)
     assert (folder / "selection.png").exists() and (folder / "selection.mp4").exists()

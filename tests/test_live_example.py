@@ -2,31 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`examples/live.py` on a file that grows while it is asked about, and on a stream that is copied."""
 
-import importlib.util
 import re
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-import torch
 from synth import clip_bytes, moving_frames
 
-from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
 from transformers_ov2.codec import iter_live_groups
-
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    OV2ForConditionalGeneration(OV2Config.from_pretrained(EXAMPLES / "assets" / "tiny-ov2")).save_pretrained(folder)
-    OV2Processor.from_pretrained(EXAMPLES / "assets" / "tiny-ov2").save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +19,8 @@ def content() -> bytes:
 
 
 @pytest.fixture
-def live(monkeypatch, capsys, model):
-    spec = importlib.util.spec_from_file_location("live_script", EXAMPLES / "live.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def live(monkeypatch, capsys, tiny_model, load_example):
+    script = load_example("live.py")
 
     def run(source, *arguments, started=None) -> list[tuple[float, float]]:
         def tokenize(*args, **kwargs):
@@ -47,7 +29,7 @@ def live(monkeypatch, capsys, model):
             return iter_live_groups(*args, **kwargs)
 
         monkeypatch.setattr(script, "iter_live_groups", tokenize)
-        command = ["live.py", str(source), "--model", model, "--max-new-tokens", "2", "--window", "2"]
+        command = ["live.py", str(source), "--model", str(tiny_model), "--max-new-tokens", "2", "--window", "2"]
         monkeypatch.setattr(sys, "argv", [*command, *arguments])
         script.main()
         lines = capsys.readouterr().out.splitlines()

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import filecmp
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -429,20 +428,12 @@ merge_checkpoints("team/encoder", "team/qwen3", "stage0")
     with HubStandIn.serve() as hub:
         for name, folder in (("ov2", released), ("encoder", encoder), ("qwen3", language_model)):
             hub.repos[f"team/{name}"] = [{path.name: path.read_bytes() for path in folder.iterdir()}]
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         process = subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            env={
-                **environment,
-                "HF_ENDPOINT": hub.endpoint,
-                "HF_HOME": str(tmp_path / "cache"),
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_HUB_DISABLE_XET": "1",
-                "HF_HUB_OFFLINE": "0",
-            },
+            env=hub.environment(tmp_path / "cache"),
         )
         assert process.returncode == 0, process.stderr
         assert hub.errors == []

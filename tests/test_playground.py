@@ -5,7 +5,6 @@ The playground in a headless browser, used as a person uses it. Needs gradio and
 /usr/bin/chromium (Debian's package); `OV2_SCREENSHOTS=folder` keeps what the page looked like.
 """
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -22,11 +21,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
-def app():
-    spec = importlib.util.spec_from_file_location("playground_app", EXAMPLES / "playground" / "app.py")
-    app = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(app)
-    return app
+def app(load_example):
+    return load_example("playground/app.py")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ process of its own, where a connection to any other machine is an error.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -171,16 +170,7 @@ def run(hub, tmp_path_factory):
             cwd=folder,
             capture_output=True,
             text=True,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
-                "HF_ENDPOINT": hub.endpoint,
-                "HF_HOME": str(folder / "cache"),
-                "HF_TOKEN": "stand-in",
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_HUB_DISABLE_XET": "1",
-                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-                "HF_HUB_OFFLINE": "0",
-            },
+            env=hub.environment(folder / "cache"),
         )
         assert result.returncode == 0, result.stderr
         return result.stdout

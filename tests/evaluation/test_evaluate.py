@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`examples/evaluate.py` as a user runs it: to the end, stopped and started again, with a broken clip."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -14,11 +13,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys):
-    """Runs the script in this process, which spares the imports; returns what it printed and why it stopped."""
-    spec = importlib.util.spec_from_file_location("evaluate_script", EXAMPLES / "evaluate.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def evaluate(monkeypatch, capsys, load_example):
+    """Runs the script in this process; returns what it printed and why it stopped."""
+    script = load_example("evaluate.py")
 
     def run(questions: Path, model: Path | str, *arguments) -> tuple[str, str]:
         command = ["evaluate.py", str(questions), "--model", str(model), "--target-canvas", "4", "--batch-size", "2"]
