@@ -22,6 +22,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
 from transformers_ov2.cli import main
+from transformers_ov2.codec import isolation
 from transformers_ov2.evaluation.answers import answer
 
 
@@ -134,6 +135,16 @@ def test_every_frames_option_chooses_frames(server, model, expected):
     assert found.choices[0].message.content.strip() == expected(video, codec=CODEC, max_tokens=2000)
 
 
+def test_codec_options_are_laid_over_those_of_the_server(server, model, expected):
+    video = {"type": "video", "video": str(ASSETS / "ball.mp4")}
+    changed, whole = {"codec": {"selection": "state"}}, {"codec": {**CODEC, "selection": "state"}}
+    found = ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": changed})
+    assert found.usage == ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": whole}).usage
+    assert found.choices[0].message.content.strip() == expected(video, **whole, max_tokens=2000)
+    found = ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": {"codec": None}})
+    assert found.choices[0].message.content.strip() == expected(video, codec=CODEC, max_tokens=2000)
+
+
 def test_streaming_gives_the_same_answer(server, model):
     whole = ask(server, model, part("ball.mp4")).choices[0].message.content
     chunks = list(ask(server, model, part("ball.mp4"), stream=True))
@@ -214,6 +225,16 @@ def test_bad_content_is_refused_and_the_server_lives(server, model, case):
     assert ask(server, model, max_tokens=1).usage.completion_tokens == 1
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="isolation needs Linux")
+@pytest.mark.parametrize("options", [{}, {"num_frames": 4}], ids=["codec", "frames"])
+def test_a_video_that_crashes_its_decoder_is_refused_and_the_server_lives(server, model, options, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(isolation, "_START", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+        with pytest.raises(openai.BadRequestError, match="died with status -11"):
+            ask(server, model, part("ball.mp4"), extra_body={"chat_template_kwargs": options})
+    assert ask(server, model, part("ball.mp4"), max_tokens=1).usage.completion_tokens == 1
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -224,6 +245,7 @@ def test_bad_content_is_refused_and_the_server_lives(server, model, case):
         ({"codec": {"canvases": 4}}, "no option of the codec-stream tokenizer"),
         ({"max_pixels": "many"}, "field 'max_pixels'"),
         ({"num_frames": 4, "codec": {"target_canvas": 4}}, "leave one of them out"),
+        ({"codec": 4}, "field 'codec'"),
     ],
 )
 def test_options_that_belong_to_the_server(server, model, options, sentence):

@@ -6,11 +6,13 @@ transformers' OpenAI-compatible server with OV2 in it, for requests of people wh
 The server, its routes and its generation are transformers' own (`transformers.cli.serving`). What is added: it serves
 one model; videos are codec streams unless a request says otherwise; images and videos come from the request itself
 (`data:` URLs), from public http(s) addresses within limits, or from folders that were allowed; a bad request is
-answered with status 400 and a sentence. Needs `pip install "transformers-ov2[serve]"`.
+answered with status 400 and a sentence. A video that crashes its decoder is one, because every video is read in a
+process of its own (on Linux). Needs `pip install "transformers-ov2[serve]"`.
 """
 
 import asyncio
 import io
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,16 @@ from transformers.cli.serving.server import build_server
 from transformers.cli.serving.systemone import SystemOneHandler
 from transformers.cli.serving.transcription import TranscriptionHandler
 from transformers.cli.serving.utils import GenerationState, Modality
+from transformers.utils import logging
 
 from .codec import VideoError
 from .codec.reading.network import NetworkLimits, fetch_bytes
 from .video_inputs import local_path
-from .video_options import FRAMES_OPTIONS
+from .video_options import FRAMES_OPTIONS, choose_backend
 from .video_sources import decode_data_url
 
+
+logger = logging.get_logger(__name__)
 
 # What a request may set of the processor, in `chat_template_kwargs`. The rest belongs to whoever runs the server: a
 # template, files to read, where to connect.
@@ -121,7 +126,10 @@ class MediaPolicy:
 
 
 class OV2ModelManager(ModelManager):
-    """Holds the one model that is served; its video processor fetches within the limits of the server."""
+    """
+    Holds the one model that is served; its video processor fetches within the limits of the server and, on Linux,
+    reads every video in a child process.
+    """
 
     def __init__(self, model: str, limits: NetworkLimits, **options: Any):
         self.limits = limits
@@ -131,6 +139,10 @@ class OV2ModelManager(ModelManager):
         processor = super()._load_processor(model_id_and_revision, gguf_file=gguf_file)
         for name, value in vars(self.limits).items():
             setattr(processor.video_processor, name, value)
+        if sys.platform.startswith("linux"):
+            processor.video_processor.isolate = True
+        else:
+            logger.warning("Videos are read in the process of the server: one that crashes its decoder ends it.")
         return processor
 
     def load_model_and_processor(self, model_id_and_revision: str, *args: Any, **kwargs: Any):
@@ -176,14 +188,24 @@ class _Guarded:
                 raise ValueError(
                     f"`{name}` may not be set by a request. The options are: {', '.join(REQUEST_OPTIONS)}."
                 )
+        # null is no choice, as in a call of the processor.
+        options = {name: value for name, value in options.items() if value is not None}
         if self.max_tokens is not None:
             asked = options.get("max_tokens", self.max_tokens)
             if not isinstance(asked, int) or asked > self.max_tokens:
                 raise ValueError(f"`max_tokens` must be a number up to {self.max_tokens} on this server.")
-        chosen = {name: value for name, value in options.items() if value is not None}
-        if chosen.keys() & set(FRAMES_OPTIONS) or chosen.get("video_backend") == "frames":
-            # The request chooses frames: what the server says of codec streams does not apply.
-            body["chat_template_kwargs"] = {"video_backend": "frames", "codec": None, **options}
+        # What the server says of the other backend does not apply.
+        backend = choose_backend(options)
+        if backend == "frames":
+            options = {"video_backend": backend, "codec": None, **options}
+        elif backend == "codec":
+            served = self.chat_template_kwargs
+            unset = dict.fromkeys(name for name in FRAMES_OPTIONS if name in served)
+            options = {"video_backend": backend, **unset, **options}
+            if isinstance(options.get("codec"), dict):
+                options["codec"] = {**(served.get("codec") or {}), **options["codec"]}
+        if "chat_template_kwargs" in body:
+            body["chat_template_kwargs"] = options
 
     def _with_media(self, body: dict) -> dict:
         key = "messages" if "messages" in body else "input"
