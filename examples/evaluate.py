@@ -16,6 +16,7 @@ A question whose clip cannot be read is named, counted and scored as wrong.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -64,15 +65,21 @@ def processor_options(arguments: argparse.Namespace) -> dict:
 
 
 def read_answers(path: Path, settings: dict) -> dict[str, dict]:
-    """What an earlier run left: its whole lines, as records by id. Its settings must be those of this run."""
+    """What an earlier run left: its whole lines, as records by id. Ends the script if its settings are not these."""
     if not path.exists():
         path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
         return {}
     text = path.read_text(encoding="utf-8")
     # Not `splitlines`, which also cuts at separators that answers may hold. A line without its end was cut off.
     lines = text.split("\n")[:-1]
-    if not lines or json.loads(lines[0]).get("settings") != settings:
-        sys.exit(f"{path} was made with other settings: remove it, or name another file with --answers.")
+    try:
+        earlier = json.loads(lines[0])["settings"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        sys.exit(f"{path} was not made by this script: remove it, or name another file with --answers.")
+    if earlier != settings:
+        names = sorted(name for name in earlier.keys() | settings.keys() if earlier.get(name) != settings.get(name))
+        changes = ", ".join(f"{name} was {earlier.get(name)!r} and is {settings.get(name)!r}" for name in names)
+        sys.exit(f"{path} was made with other settings ({changes}): remove it, or name another file with --answers.")
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return {record["id"]: record for record in map(json.loads, lines[1:])}
 
@@ -108,13 +115,15 @@ def main() -> None:
     options = processor_options(arguments)
     try:
         samples = read_samples(arguments.questions, arguments.clips)[: arguments.limit]
+        digest = hashlib.sha256(arguments.questions.read_bytes()).hexdigest()
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     path = arguments.answers or arguments.questions.with_suffix(".answers.jsonl")
     batches = [samples[at : at + arguments.batch_size] for at in range(0, len(samples), arguments.batch_size)]
     settings = {
         "model": arguments.model,
-        "questions": str(arguments.questions),
+        "questions": f"{arguments.questions.name}, sha256 {digest}",
+        "clips": str((arguments.clips or arguments.questions.parent).resolve()),
         "batch_size": arguments.batch_size,
         "max_new_tokens": arguments.max_new_tokens,
         **options,

@@ -59,7 +59,27 @@ def test_stopped_and_started_again_gives_the_same_table(tmp_path, tiny_model, ev
     assert {record["id"] for record in found} == {record["id"] for record in records}
 
     _, errors = evaluate(questions, tiny_model, "--selection", "state")
-    assert "other settings" in errors
+    assert "other settings (codec was {'target_canvas': 4} and is" in errors
+
+
+def test_answers_to_other_questions_or_about_other_clips_are_not_taken(tmp_path, tiny_model, evaluate):
+    clips = [tmp_path / "a", tmp_path / "b"]
+    for folder in clips:
+        folder.mkdir()
+        (folder / "clip.mp4").write_bytes((EXAMPLES / "assets" / "ball.mp4").read_bytes())
+    questions = tmp_path / "questions.jsonl"
+    record = {"video": "clip.mp4", "question": "What?", "answer": "nothing", "task": "text"}
+    questions.write_text(json.dumps(record))
+    assert "text" in evaluate(questions, tiny_model, "--clips", clips[0])[0]
+
+    _, errors = evaluate(questions, tiny_model, "--clips", clips[1])
+    assert f"(clips was '{clips[0]}' and is '{clips[1]}')" in errors
+    questions.write_text(json.dumps({**record, "question": "Why?"}))
+    _, errors = evaluate(questions, tiny_model, "--clips", clips[0])
+    assert "(questions was 'questions.jsonl, sha256" in errors
+    questions.with_suffix(".answers.jsonl").write_text('"something else"\n')
+    _, errors = evaluate(questions, tiny_model, "--clips", clips[0])
+    assert "was not made by this script" in errors
 
 
 @pytest.mark.parametrize(
