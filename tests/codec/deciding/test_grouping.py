@@ -116,9 +116,22 @@ def test_all_reference_pictures_are_candidates():
     np.testing.assert_array_equal(chosen, [1, *range(2, 201, 2)])
 
 
+@pytest.mark.parametrize(
+    "fps, distance, between",
+    [(25.0, 2, []), (10.0, 2, [1]), (8.0, 3, [1, 2]), (25.0, 4, [2]), (30.0, 6, [3]), (60.0, 8, [4])],
+)
+def test_candidates_are_no_further_apart_than_a_tenth_of_a_second(fps, distance, between):
+    references = np.arange(25 * distance) % distance == 0
+    table = make_table(np.ones(25 * distance), fps=fps, references=references)
+    chosen = choose_frames(table, (0, 24 * distance + 1), 8, 128, CONFIG)
+    np.testing.assert_array_equal(
+        chosen, np.append((np.arange(0, 24 * distance, distance)[:, None] + [0, *between]).ravel(), 24 * distance)
+    )
+
+
 @pytest.mark.parametrize("limit", [1, 4, 32])
 def test_there_are_frames_to_fill_the_canvases(limit):
-    table = make_table(np.ones(50), references=np.arange(50) == 0)
+    table = make_table(np.ones(50), fps=1000.0, references=np.arange(50) == 0)
     assert len(choose_frames(table, (3, 40), limit, 64, CONFIG)) == max(4, limit // 2)
     np.testing.assert_array_equal(choose_frames(table, (3, 6), limit, 64, CONFIG), [3, 4, 5])
 
@@ -126,7 +139,7 @@ def test_there_are_frames_to_fill_the_canvases(limit):
 def test_largest_other_pictures_fill_up_to_half_the_limit():
     references = np.arange(60) % 4 == 0
     sizes = np.arange(60)
-    chosen = choose_frames(make_table(sizes, references=references), (0, 60), 40, 80, CONFIG)
+    chosen = choose_frames(make_table(sizes, fps=50.0, references=references), (0, 60), 40, 80, CONFIG)
     np.testing.assert_array_equal(np.setdiff1d(chosen, np.arange(0, 60, 4)), [54, 55, 57, 58, 59])
 
 

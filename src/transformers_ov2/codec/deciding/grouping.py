@@ -19,6 +19,9 @@ MAX_GROUP_SECONDS = 6.0
 
 # Pictures that may be decoded for each frame that is scored.
 DECODE_FACTOR = 16
+# Seconds between candidates at most, where there are frames for it: the strictest tolerance of JumpScore, so that the
+# frame in which something begins is looked at in videos of low frame rate as well.
+MAX_FRAME_DISTANCE = 0.1
 
 
 def _frame_spans(table) -> np.ndarray:
@@ -122,14 +125,15 @@ def choose_frames(table, bounds, limit: int, most: int, config) -> np.ndarray:
 
     Blocks come from at most `limit` frames in the end, and which ones is best told from the pictures: packets betray
     what happens in a still or panning scene, but drown in noise and fades. So all reference pictures are candidates,
-    as long as they are no more than `most`: decoding one takes those before it anyway. Other pictures are added,
-    largest packet first, only where there are fewer than half the limit: they cost their own decoding, and show little
-    that the reference pictures beside them do not.
+    as long as they are no more than `most`: decoding one takes those before it anyway. Other pictures cost their own
+    decoding, and at usual frame rates they show little that the reference pictures beside them do not: they are
+    candidates where reference pictures are further apart than `MAX_FRAME_DISTANCE`, as few as it takes. More of them
+    are added, largest packet first, only where there are fewer than half the limit.
 
-    Of more reference pictures, the candidates are one of each of `most` equal runs, the one of largest packet, so that
-    they get sparser bit by bit as a video gets longer, and every GOP is looked at to its end. Only where that would
-    take more than `DECODE_FACTOR · most` pictures to decode, candidates move towards the key frames before them: as
-    little as it takes, and never out of their run.
+    Of more candidates, one of each of `most` equal runs is chosen, the one of largest packet, so that they get sparser
+    bit by bit as a video gets longer, and every GOP is looked at to its end. Only where that would take more than
+    `DECODE_FACTOR · most` pictures to decode, the choice moves towards the key frames before them: as little as it
+    takes, and never out of the run.
 
     Args:
         table (`PacketTable`): one entry per shown frame, presentation order.
@@ -146,21 +150,22 @@ def choose_frames(table, bounds, limit: int, most: int, config) -> np.ndarray:
     frames = np.arange(start, end, dtype=np.int64)
     candidate = table.is_reference[start:end].copy()
     candidate[0] = True
-    references = frames[candidate]
+    candidate[_between(table.seconds[start:end], candidate)] = True
+    candidates = frames[candidate]
     least = min(max(limit // 2, config.images_per_group), most)
-    if len(references) < least:
+    if len(candidates) < least:
         others = frames[~candidate]
-        largest = np.argsort(-table.size[others], kind="stable")[: least - len(references)]
-        return np.sort(np.concatenate([references, others[largest]]))
-    if len(references) <= most:
-        return references
+        largest = np.argsort(-table.size[others], kind="stable")[: least - len(candidates)]
+        return np.sort(np.concatenate([candidates, others[largest]]))
+    if len(candidates) <= most:
+        return candidates
     # The first frame may be the anchor: it is a run of its own.
-    run = np.concatenate([[0], 1 + np.arange(len(references) - 1) * (most - 1) // (len(references) - 1)])
+    run = np.concatenate([[0], 1 + np.arange(len(candidates) - 1) * (most - 1) // (len(candidates) - 1)])
     first_of_run = np.flatnonzero(np.diff(run, prepend=-1))
-    gop = np.cumsum(table.is_key[references])
+    gop = np.cumsum(table.is_key[candidates])
     first_of_gop = np.flatnonzero(np.diff(gop, prepend=-1))
     # Pictures of its GOP to decode up to each one, those of earlier groups aside.
-    depth = np.arange(len(references)) - np.repeat(first_of_gop, np.diff(first_of_gop, append=len(references))) + 1
+    depth = np.arange(len(candidates)) - np.repeat(first_of_gop, np.diff(first_of_gop, append=len(candidates))) + 1
 
     def reachable(reach: int) -> np.ndarray:
         """Frames no deeper than `reach`, and the first of the runs that have none."""
@@ -174,6 +179,17 @@ def choose_frames(table, bounds, limit: int, most: int, config) -> np.ndarray:
     reach = bisect.bisect_right(range(1, int(depth.max()) + 1), DECODE_FACTOR * most, key=decoded)
     near = reachable(max(1, reach))
     # The bytes of a key frame say where the encoder put it: it is as good as any other.
-    size = np.where(table.is_key[references], np.median(table.size[references]), table.size[references])
-    order = np.lexsort((references, -size, ~near, run))
-    return references[np.sort(order[first_of_run])]
+    size = np.where(table.is_key[candidates], np.median(table.size[candidates]), table.size[candidates])
+    order = np.lexsort((candidates, -size, ~near, run))
+    return candidates[np.sort(order[first_of_run])]
+
+
+def _between(seconds: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+    """Indices of evenly spread frames between candidates that are further apart than `MAX_FRAME_DISTANCE`."""
+    at = np.flatnonzero(candidate)
+    last = at[np.cumsum(candidate) - 1]  # the candidate that each frame follows
+    following = np.append(at[1:], len(candidate))[np.cumsum(candidate) - 1]
+    edges = np.append(seconds, 2 * seconds[-1] - seconds[-2] if len(seconds) > 1 else 0.0)
+    parts = np.ceil((edges[following] - edges[last]) / MAX_FRAME_DISTANCE - 1e-6).astype(np.int64)
+    place, length = np.arange(len(candidate)) - last, following - last
+    return np.flatnonzero((place > 0) & (place * parts // length > (place - 1) * parts // length))
