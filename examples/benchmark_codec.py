@@ -236,8 +236,8 @@ def signals(paths: list[str], command: str | None, folder: str) -> None:
         for plan in plans:
             frames = [next(decoded) for _ in plan.frames]
             source_hw = (clip.source.height, clip.source.width)
-            found, cells = score_frames(frames, clip.table, clip.size, source_hw, config)
-            features = block_features(cells, clip.blocks, clip.size)
+            found = score_frames(frames, clip.table, clip.size, source_hw, config)
+            features = block_features([frame.picture for frame in frames], clip.blocks)
             predicted = np.flatnonzero([frame.pict_type == "P" for frame in frames])
             predicted = predicted[predicted > 0]
             if not len(predicted):

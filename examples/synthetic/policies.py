@@ -13,7 +13,7 @@ import numpy as np
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video
 from transformers_ov2.codec.deciding.budget import plan_groups
-from transformers_ov2.codec.deciding.features import block_features, pool_colours
+from transformers_ov2.codec.deciding.features import block_features
 from transformers_ov2.codec.deciding.selection import select_evidence
 from transformers_ov2.codec.packing.canvas import canvas_size, order_blocks, pack_blocks
 from transformers_ov2.codec.reading.decoding import decode_frames
@@ -87,7 +87,7 @@ def make_stream(
             scores = rng.random((len(pictures), *grid))
             scores[rng.permutation(len(pictures))[plan.max_timestamps - 1 :]] = -1
         else:
-            features = block_features(np.stack([pool_colours(picture, grid) for picture in pictures]), grid, size)
+            features = block_features(pictures, grid)
             scores = np.abs(np.diff(features, axis=0, prepend=features[:1])).mean(axis=3)
         budget = (plan.num_canvases - 1) * grid[0] * grid[1]
         limit = max(plan.max_timestamps - 1, plan.num_canvases - 1)

@@ -221,7 +221,7 @@ def spearman_with_exact_bits(name: str, *, steps: bool = True) -> float:
     frames = list(decode_frames(source, table, range(60), size=size, side_data=True))
     for frame in frames:
         frame.quantiser_steps = frame.quantiser_steps if steps else None
-    found = score_frames(frames, table, size, (source.height, source.width), config)[0].bitrate
+    found = score_frames(frames, table, size, (source.height, source.width), config).bitrate
     maps = stored_bits(name, np.arange(60))
     exact = block_sums(maps.bits[:, :, : maps.columns].astype(np.float32), blocks)
     pairs = [(found[i], exact[i]) for i, frame in enumerate(frames) if i and frame.pict_type == "P"]

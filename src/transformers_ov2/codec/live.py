@@ -200,13 +200,12 @@ def _tokenize(
     decoded = [replace(live.frames[at].decoded, index=at) for at in frame_ids.tolist()]
     with clock("score"):
         source_hw = (reader.source.height, reader.source.width)
-        evidence, cells = score_frames(decoded, table, size, source_hw, config)
+        evidence = score_frames(decoded, table, size, source_hw, config)
     group = ScoredGroup(
         bounds=(0, table.num_frames),
         frame_ids=frame_ids,
         pictures=[frame.picture for frame in decoded],
         evidence=evidence,
-        cells=cells,
         num_canvases=num_canvases,
         max_timestamps=min(len(decoded), limit),
     )

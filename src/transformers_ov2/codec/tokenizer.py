@@ -164,8 +164,6 @@ class ScoredGroup:
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the decoded source frames, ascending.
         pictures (`list[PlanarPicture]`): their pixels, at canvas size.
         evidence (`Evidence`): scores of their blocks.
-        cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_columns)`, float32): mean colours of cells, what
-            state is compared by.
         num_canvases (`int`): canvases to fill.
         max_timestamps (`int`): at most this many distinct frames may give blocks, the anchor included.
     """
@@ -174,7 +172,6 @@ class ScoredGroup:
     frame_ids: np.ndarray
     pictures: list[PlanarPicture]
     evidence: Evidence
-    cells: np.ndarray
     num_canvases: int
     max_timestamps: int
 
@@ -208,8 +205,12 @@ class _Video:
             size=self.size,
             side_data=self.config.bit_source != "codec-video-prep",
             num_threads=self.num_threads,
-            transform=lambda frame: FrameFeatures.of(frame, self.blocks_hw, self.config.merge),
+            transform=lambda frame: FrameFeatures.of(frame, self.blocks_hw),
         )
+
+    def decode_pictures(self, frames: np.ndarray) -> Iterator[PlanarPicture]:
+        decoded = decode_frames(self.source, self.table, frames, size=self.size, num_threads=self.num_threads)
+        return (frame.picture for frame in decoded)
 
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
         return read_bits(self.source, frames) if self.config.bit_source == "codec-video-prep" else None
@@ -248,18 +249,17 @@ def score(video: _Video, plans: list[GroupPlan], workers: Workers, clock: Clock)
             continue
         pictures = scorer.pictures
         with clock("score"):
-            evidence, cells = scorer.finish()
+            evidence = scorer.finish()
         yield ScoredGroup(
             bounds=(start, plan.end),
             frame_ids=evidence.frame_ids,
             pictures=pictures,
             evidence=evidence,
-            cells=cells,
             num_canvases=min(plan.num_canvases, found),
             max_timestamps=plan.max_timestamps,
         )
         start = plan.end
-        del pictures, evidence, cells  # whoever has the group may let it go
+        del pictures, evidence  # whoever has the group may let it go
 
 
 def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Iterator[ScoredGroup]:
@@ -283,23 +283,19 @@ def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Itera
         return
     held = scorer.pictures
     with clock("score"):
-        evidence, held_cells = scorer.finish()
+        evidence = scorer.finish()
         bounds = partition_readiness(evidence.score, config).tolist()
     frame_ids = evidence.frame_ids
-    again = clock.iterate("decode", iter(()) if hold else video.decode(frame_ids))
+    again = clock.iterate("decode", iter(held) if hold else video.decode_pictures(frame_ids))
+    del held  # of each group, as long as it is worked on
     # The tool gives nothing for clips this short.
     for start, end in bounds or [(0, len(frame_ids))]:
-        if hold:
-            pictures, cells = held[start:end], held_cells[start:end]
-        else:
-            group = list(itertools.islice(again, end - start))
-            pictures, cells = [each.frame.picture for each in group], np.stack([each.cells for each in group])
+        pictures = list(itertools.islice(again, end - start))
         yield ScoredGroup(
             bounds=(int(frame_ids[start]), int(frame_ids[end - 1]) + 1),
             frame_ids=frame_ids[start:end],
             pictures=pictures,
             evidence=evidence[start:end],
-            cells=cells,
             num_canvases=min(config.images_per_group, end - start),
             max_timestamps=end - start,
         )
@@ -335,7 +331,7 @@ def select(
         selected = select_evidence(scores, budget, crowding_penalty=config.crowding_penalty, **limits)
     elif budget:
         selected = select_state(
-            block_features(group.cells, grid, group.pictures[0].size),
+            block_features(group.pictures, grid, config.merge),
             budget,
             weights=_error_weights(group, table),
             text_tokens=max(map(timestamp_tokens, table.seconds[group.frame_ids].tolist())),

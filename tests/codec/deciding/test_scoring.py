@@ -9,8 +9,9 @@ from synth import make_clip, real_clip
 from transformers_ov2.codec.config import CodecStreamConfig
 from transformers_ov2.codec.deciding import scoring
 from transformers_ov2.codec.deciding.blank import is_bad_frame
-from transformers_ov2.codec.deciding.features import FrameFeatures, block_features, pool_colours
+from transformers_ov2.codec.deciding.features import FrameFeatures, block_features
 from transformers_ov2.codec.deciding.fusion import Evidence, fuse
+from transformers_ov2.codec.deciding.pooling import halves_and_quarters, pool
 from transformers_ov2.codec.deciding.scoring import Scorer, score_frames
 from transformers_ov2.codec.reading.decoding import DecodedFrame, decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
@@ -37,7 +38,7 @@ def score(frames, fps=25.0):
     frames = [np.asarray(frame).clip(0, 255).round().astype(np.uint8) for frame in frames]
     table = read_packets(open_source(np.stack(frames), fps=fps))
     decoded = [DecodedFrame(index, PlanarPicture.from_rgb(frame), "") for index, frame in enumerate(frames)]
-    return score_frames(decoded, table, SIZE, SIZE, CONFIG)[0]
+    return score_frames(decoded, table, SIZE, SIZE, CONFIG)
 
 
 def score_file(data, indices=None):
@@ -45,8 +46,7 @@ def score_file(data, indices=None):
     table = read_packets(source)
     indices = np.arange(table.num_frames) if indices is None else indices
     frames = list(decode_frames(source, table, indices, size=SIZE, side_data=True))
-    found, cells = score_frames(frames, table, SIZE, (source.height, source.width), CONFIG)
-    return found, table, frames, cells
+    return score_frames(frames, table, SIZE, (source.height, source.width), CONFIG), table, frames
 
 
 def with_square(frame, row, col, colour=(250, 30, 30)):
@@ -134,7 +134,7 @@ def with_square_at(frame, x):
 )
 def test_signal_source_says_what_was_used(codec, container, source):
     data = make_clip(io.BytesIO(), moving_square(), codec, container).getvalue()
-    found, table, frames, cells = score_file(data)
+    found, table, frames = score_file(data)
     # Key frames have no vectors, and the residual of B-frames is not the codec's.
     kinds = np.array([frame.pict_type for frame in frames])
     assert set(found.signal_source[kinds == "I"]) == {"residual"}
@@ -147,9 +147,9 @@ def test_signal_source_says_what_was_used(codec, container, source):
     assert (totals >= 0.99 * 8 * table.size[predicted]).all()
     # Key frames count as if they were predicted, whatever their bytes.
     keys = np.flatnonzero(table.is_key)[1:]
-    change = np.abs(np.diff(cells, axis=0)).sum(axis=(1, 2, 3))
-    rate = totals.sum() / change[predicted - 1].sum()
-    np.testing.assert_allclose(found.bitrate[keys].sum(axis=(1, 2)), rate * change[keys - 1], rtol=0.05)
+    change = found.change.sum(axis=(1, 2))
+    rate = totals.sum() / change[predicted].sum()
+    np.testing.assert_allclose(found.bitrate[keys].sum(axis=(1, 2)), rate * change[keys], rtol=0.05)
 
 
 def test_motion_energy_ignores_the_camera():
@@ -188,20 +188,19 @@ def test_any_patch_and_merge(patch, merge):
     frames = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for _ in range(3)]
     table = read_packets(open_source(np.stack(frames)))
     decoded = [DecodedFrame(index, PlanarPicture.from_rgb(frame), "") for index, frame in enumerate(frames)]
-    found, cells = score_frames(decoded, table, size, size, CodecStreamConfig(patch=patch, merge=merge))
+    found = score_frames(decoded, table, size, size, CodecStreamConfig(patch=patch, merge=merge))
     assert found.score.shape == (3, 3, 4) and np.isfinite(found.score).all()
-    assert block_features(cells, (3, 4), size).shape[:3] == (3, 3, 4)
+    assert block_features([frame.picture for frame in decoded], (3, 4), merge).shape[:3] == (3, 3, 4)
 
 
 def test_frames_that_arrive_one_by_one_score_as_if_they_were_all_there(monkeypatch):
     """With batches of one, a few and all frames; only sums are made in another order."""
     data = real_clip("carphone_pristine").read_bytes()
-    whole, _, _, cells = score_file(data, np.arange(0, 60))
+    whole, *_ = score_file(data, np.arange(0, 60))
     for values in (1, 6 * SIZE[0] * SIZE[1], 2**30):
         monkeypatch.setattr(scoring, "BATCH_VALUES", values)
-        found, _, _, found_cells = score_file(data, np.arange(0, 60))
+        found, *_ = score_file(data, np.arange(0, 60))
         np.testing.assert_allclose(found.score, whole.score, rtol=1e-3, atol=1e-3)
-        np.testing.assert_array_equal(found_cells, cells)
 
 
 def test_quantiser_steps_mark_the_blocks_that_cost_bits():
@@ -216,7 +215,7 @@ def test_quantiser_steps_mark_the_blocks_that_cost_bits():
 
     def share_of_the_left(steps):
         frames[5].quantiser_steps = steps
-        bits = score_frames(frames, table, SIZE, (source.height, source.width), CONFIG)[0].bitrate[5]
+        bits = score_frames(frames, table, SIZE, (source.height, source.width), CONFIG).bitrate[5]
         return bits[:, : GRID[1] // 4].sum() / bits.sum()
 
     plain = share_of_the_left(None)
@@ -224,12 +223,19 @@ def test_quantiser_steps_mark_the_blocks_that_cost_bits():
     assert share_of_the_left(left) > plain > share_of_the_left(~left)
 
 
+def test_planes_are_halved_and_quartered_as_they_are_pooled():
+    plane = np.random.default_rng(0).integers(0, 256, (56, 84), dtype=np.uint8)
+    plane[:8] = 255
+    halves, quarters = halves_and_quarters(plane)
+    np.testing.assert_array_equal(halves / np.float32(4), pool(plane, 28, 42))
+    np.testing.assert_array_equal(quarters / np.float32(16), pool(plane, 14, 21))
+
+
 def test_features_measure_squared_pixel_differences():
     a, b = np.zeros((2, *SIZE, 3), dtype=np.uint8)
     b[28:56, 56:84] = (3, 4, 12)
     blocks = (GRID[0] // 2, GRID[1] // 2)
-    cells = np.stack([pool_colours(PlanarPicture.from_rgb(image), blocks) for image in (a, b)])
-    features = block_features(cells, blocks, SIZE)
+    features = block_features([PlanarPicture.from_rgb(image) for image in (a, b)], blocks)
     error = ((features[1] - features[0]) ** 2).sum(axis=2)
     assert error[1, 2] == pytest.approx(28 * 28 * 169)
     assert error.sum() == pytest.approx(error[1, 2])
@@ -271,8 +277,8 @@ def test_a_group_is_compared_with_the_one_before():
         for scorer in scorers:
             scorer.push(FrameFeatures.of(frame, blocks))
         if frame.index in (24, 59):
-            parts.append(scorers[0].finish()[0])
-    whole, halves = scorers[1].finish()[0], Evidence.concatenate(parts)
+            parts.append(scorers[0].finish())
+    whole, halves = scorers[1].finish(), Evidence.concatenate(parts)
     for name in ("motion", "residual", "change", "surprise"):
         np.testing.assert_allclose(getattr(halves, name), getattr(whole, name), rtol=1e-2, atol=1e-2, err_msg=name)
     assert (halves.score[25] > 0).any()

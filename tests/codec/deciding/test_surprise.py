@@ -8,6 +8,7 @@ from test_scoring import texture
 
 from transformers_ov2.codec.deciding.compensation import _camera, compensate, warped
 from transformers_ov2.codec.deciding.features import FrameFeatures
+from transformers_ov2.codec.deciding.signals import surprise
 from transformers_ov2.codec.deciding.signals.surprise import Habit, blocks_of, deviations, explain_by_motion
 from transformers_ov2.codec.reading.decoding import DecodedFrame
 from transformers_ov2.codec.reading.pictures import PlanarPicture
@@ -42,31 +43,50 @@ def test_camera_motion_and_brightness_are_found(motion):
     before = smooth()
     now = 0.9 * warped(before[None], np.array(motion, np.float32))[0] + 7
     now[10:17, 20:27] = 250  # something of its own
-    found, gain, offset = _camera(now[None], before[None])
+    found, gain, offset = _camera(np.stack([before, now]), np.array([1]), np.array([0]))
     np.testing.assert_allclose(found[0], motion, atol=0.15)
     assert gain[0] == pytest.approx(0.9, abs=0.02) and offset[0] == pytest.approx(7, abs=2)
 
 
 def test_nothing_is_compensated_where_nothing_explains_the_difference():
-    _, predicted = compensate([(features(texture(seed=1)), features(texture(seed=0)))])
-    np.testing.assert_array_equal(predicted[0], features(texture(seed=0)).colours)
+    now, before = features(texture(seed=1)), features(texture(seed=0))
+    (predicted,) = compensate([(now, before)])
+    assert predicted is before.colours
 
 
 def test_bands_of_light_are_explained_row_by_row():
     rows = 1 + 0.15 * np.sin(np.arange(168) / 20)[:, None, None]
-    now, predicted = compensate([(features(texture() * rows), features(texture()))])
-    assert np.abs(now - predicted).mean() < 0.2 * np.abs(now - features(texture()).colours).mean()
+    now, before = features(texture() * rows), features(texture())
+    (predicted,) = compensate([(now, before)])
+    assert np.abs(now.colours - predicted).mean() < 0.2 * np.abs(now.colours - before.colours).mean()
 
 
 def test_what_moves_on_its_own_is_explained_where_it_came_from():
-    before = np.stack([smooth(seed=1)] * 3)[None]
+    before = np.stack([smooth(seed=1)] * 3)
     now = before.copy()
-    now[..., 14:21, 16:23] = before[..., 16:23, 14:21]  # two pixels up, two to the right
-    now[..., 28:35, 35:42] += 200  # out of nowhere
-    places = np.zeros(2, int), np.array([2, 4]), np.array([2, 5])
-    error = blocks_of(np.abs(now - before).mean(axis=1), *places, 7)
-    moved, appeared = explain_by_motion(error, now, before, *places, radius=3).mean(axis=(1, 2))
-    assert moved < 0.35 * error[0].mean() and appeared > 0.5 * error[1].mean()
+    now[:, 14:21, 16:23] = before[:, 16:23, 14:21]  # two pixels up, two to the right
+    now[:, 28:35, 35:42] += 200  # out of nowhere
+    places = np.array([2, 4]), np.array([2, 5])
+    error = blocks_of(np.abs(now - before).mean(axis=0)[None], *places, 7)[0]
+    left = explain_by_motion(error, blocks_of(now, *places, 7), blocks_of(before, *places, 7, margin=3))
+    moved, appeared = left.mean(axis=(0, 1)) / error.mean(axis=(0, 1))
+    assert moved < 0.35 and appeared > 0.5
+
+
+def test_blocks_at_the_edge_are_searched_for_where_the_edge_goes_on():
+    image = smooth()[None]
+    around = blocks_of(image, np.array([0, 5]), np.array([0, 7]), 7, margin=2)
+    padded = np.pad(image, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    np.testing.assert_array_equal(around, np.stack([padded[:, :11, :11], padded[:, -11:, -11:]], axis=3))
+
+
+def test_the_motion_of_many_blocks_is_that_of_each(monkeypatch):
+    rng = np.random.default_rng(0)
+    error = rng.uniform(0, 9, (7, 7, 5)).astype(np.float32)
+    now, before = (rng.uniform(0, 255, (3, side, side, 5)).astype(np.float32) for side in (7, 13))
+    together = explain_by_motion(error, now, before)
+    monkeypatch.setattr(surprise, "SEARCHED_BLOCKS", 2)
+    np.testing.assert_array_equal(explain_by_motion(error, now, before), together)
 
 
 def test_deviations_are_those_of_the_quiet_part():

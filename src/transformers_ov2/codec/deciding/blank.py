@@ -19,14 +19,13 @@ def is_bad_frame(picture: PlanarPicture) -> bool:
     channel ranges ≤ 12; ≥ 35 % of pixels with G ≥ 180 and R, B ≤ 90, or a mean G over 120 that exceeds the others by
     more than 80 with a deviation under 50.
     """
-    # All but a few frames are ruled out by some 2000 of their pixels: none of the rules fits a varied, not green
-    # frame.
+    # All but a few frames are ruled out by some 2000 of their pixels: they are varied, and far from being green.
     step = max(1, math.isqrt(math.prod(picture.size) // 2048))
     color, sample = picture.color, picture.planes[:, ::step, ::step].reshape(3, -1).astype(np.float32)
-    luma = color.luma @ sample
-    if luma.std() > 12:
-        green_over = (color.matrix[1] - color.matrix[::2]) @ sample + (color.offset[1] - color.offset[::2])[:, None]
-        if (green_over.min(axis=0) > 40).mean() < 0.1:
+    if (color.luma @ sample).std() > 12:
+        red, green, blue = color.matrix @ sample + color.offset[:, None]
+        lost = ((green > 150) & (np.maximum(red, blue) < 120)).mean() > 0.2
+        if not lost and green.mean() - max(red.mean(), blue.mean()) < 60:
             return False
     pixels = picture.to_rgb().reshape(-1, 3).astype(np.float32)
     luma = pixels @ _LUMA

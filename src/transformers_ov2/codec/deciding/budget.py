@@ -118,6 +118,6 @@ def _plan(table: PacketTable, num_canvases: int, tokens_per_canvas: int, config:
 
 
 def held_frames(tokens_per_canvas: int, config: CodecStreamConfig) -> int:
-    """How many frames of a group fit in memory: three bytes a pixel for the picture, and its colours in cells."""
+    """How many frames of a group fit in memory: three bytes a pixel for the picture, and what it is compared by."""
     pixels = tokens_per_canvas * config.factor**2
     return max(config.images_per_group, HELD_BYTES // (4 * pixels))

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -27,28 +28,40 @@ LEAST_SHIFT, LEAST_WARP = 0.05, 0.2
 LEAST_BANDS = 0.25
 
 
-def compensate(pairs: Sequence[tuple[FrameFeatures, FrameFeatures]]) -> tuple[np.ndarray, np.ndarray]:
+def compensate(pairs: Sequence[tuple[FrameFeatures, FrameFeatures]]) -> Iterator[np.ndarray]:
     """
-    Frames, and what earlier ones predict of them by camera motion and brightness.
+    What earlier frames predict of frames by camera motion and brightness.
 
     Args:
         pairs (`Sequence[tuple[FrameFeatures, FrameFeatures]]`): a frame and an earlier one.
 
-    Returns:
-        `(colours, predicted)`, float32 of shape `(num_pairs, 3, rows, columns)`: those of the frames, and those of the
-        earlier frames compensated.
+    Yields:
+        float32 `np.ndarray` of shape `(3, rows, columns)` for each pair: the `colours` of the earlier frame,
+        compensated; the array itself where nothing explains the difference, or where there is none.
     """
-    colours, predicted = (np.stack([pair[at].colours for pair in pairs]) for at in (0, 1))
-    changed = np.array([np.abs(now.grey - before.grey).mean() for now, before in pairs]) >= STILL
-    if not changed.any():
-        return colours, predicted
-    now, before = (np.stack([pair[at].grey for pair, use in zip(pairs, changed) if use]) for at in (0, 1))
-    motion, gain, offset = _camera(now, before)
-    for at, pair in enumerate(np.flatnonzero(changed).tolist()):
-        predicted[pair] = warped(predicted[pair], motion[at])
-    predicted[changed] = predicted[changed] * gain[:, None, None, None] + offset[:, None, None, None]
-    predicted[changed] *= _rows_gain(now, mean_colour(predicted[changed]))[:, None, :, None]
-    return colours, predicted
+    changed = [bool(np.abs(now.grey - before.grey).mean() >= STILL) for now, before in pairs]
+    cameras = iter(_cameras([pair for pair, change in zip(pairs, changed) if change]))
+    # One pair after the other, so that their pictures stay in the cache.
+    for (now, before), change in zip(pairs, changed):
+        image = before.colours
+        if change:
+            motion, gain, offset = next(cameras)
+            image = warped(image, motion)
+            if gain != 1 or offset:
+                image = image * gain
+                image += offset
+            if (rows := _rows_gain(now.grey, mean_colour(image))) is not None:
+                image = image * rows[:, None]
+        yield image
+
+
+def _cameras(pairs: Sequence[tuple[FrameFeatures, FrameFeatures]]) -> list[tuple[np.ndarray, np.float32, np.float32]]:
+    """Of each pair, what `_camera` finds; pictures that are in several pairs are looked at once."""
+    if not pairs:
+        return []
+    number = {}
+    now, before = np.array([[number.setdefault(each, len(number)) for each in pair] for pair in pairs]).T
+    return list(zip(*_camera(np.stack([each.grey for each in number]), now, before)))
 
 
 def warped(image: np.ndarray, motion: np.ndarray) -> np.ndarray:
@@ -63,7 +76,8 @@ def warped(image: np.ndarray, motion: np.ndarray) -> np.ndarray:
     channels, rows, cols = image.shape
     if np.abs(motion[:, 1:]).sum(axis=1).max() >= LEAST_WARP:
         at, fx, fy = _source(motion[None], *_points(rows, cols, 0, 1), rows, cols)
-        return _bilinear(image.reshape(channels, -1), at, fx, fy, cols).reshape(image.shape)
+        at = at + (np.arange(channels) * (rows * cols))[:, None]
+        return _bilinear(image.ravel(), at, fx, fy, cols).reshape(image.shape)
     dx, dy = motion[:, 0].tolist()
     if max(abs(dx), abs(dy)) < LEAST_SHIFT:
         return image
@@ -97,16 +111,18 @@ def _source(
     return top * cols + left, source_x - left, source_y - top
 
 
-def _bilinear(flat: np.ndarray, at: np.ndarray, fx: np.ndarray, fy: np.ndarray, cols: int) -> np.ndarray:
-    """Values of images `(num_images, rows * columns)` at points of `_source`, each at its own or all at the same."""
-    at = at + (np.arange(len(flat), dtype=np.int32) * flat.shape[1])[:, None]
-    upper, lower = flat.take(at, mode="clip"), flat.take(at + cols, mode="clip")
-    upper += fx * (flat.take(at + 1, mode="clip") - upper)
-    lower += fx * (flat.take(at + (cols + 1), mode="clip") - lower)
-    return upper + fy * (lower - upper)
+def _bilinear(values: np.ndarray, at: np.ndarray, fx: np.ndarray, fy: np.ndarray, cols: int) -> np.ndarray:
+    """Values of images at points of `_source`, whose indices count from the start of `values`."""
+    upper, lower = values.take(at, mode="clip"), values.take(at + cols, mode="clip")
+    upper += fx * (values.take(at + 1, mode="clip") - upper)
+    lower += fx * (values.take(at + (cols + 1), mode="clip") - lower)
+    lower -= upper
+    lower *= fy
+    upper += lower
+    return upper
 
 
-def _camera(now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _camera(pictures: np.ndarray, now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     Motion of the camera (translation, zoom, rotation, shear) and change of brightness between frames, where they
     explain the difference: `now ≈ gain · warped(before, motion) + offset`.
@@ -115,29 +131,44 @@ def _camera(now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray
     that leave out what moves on its own.
 
     Args:
-        now (`np.ndarray` of shape `(num_pairs, rows, columns)`, float32), before (likewise): grey values.
+        pictures (`np.ndarray` of shape `(num_pictures, rows, columns)`, float32): grey values.
+        now, before (`np.ndarray` of shape `(num_pairs,)`, int64): the pictures of each pair.
 
     Returns:
         float32 `np.ndarray` of shape `(num_pairs, 2, 3)`, as `warped` takes them, and two of shape `(num_pairs,)`.
     """
-    count, rows, cols = now.shape
+    count, (rows, cols) = len(now), pictures.shape[1:]
     y, x, u, v = _points(rows, cols, 1, POINT_DISTANCE)
-    at = (y * cols + x).astype(np.int32)
-    flat, past = now.reshape(count, -1), before.reshape(count, -1)
-    target, one = flat[:, at], np.ones((count, 1), np.float32)
-    step_x, step_y = (flat[:, at + 1] - flat[:, at - 1]) / 2, (flat[:, at + cols] - flat[:, at - cols]) / 2
-    slopes = np.stack(
-        [step_x, step_x * u, step_x * v, step_y, step_y * u, step_y * v, target, np.broadcast_to(one, target.shape)],
-        axis=1,
-    )
+    values = pictures.ravel()
+    start = (before * (rows * cols))[:, None]
+    at = (y * cols + x).astype(np.int64) + (now * (rows * cols))[:, None]
+    target, one = values.take(at), np.ones((count, 1), np.float32)
+
+    def sample() -> np.ndarray:
+        index, fx, fy = _source(motion, y, x, u, v, rows, cols)
+        found = _bilinear(values, index + start, fx, fy, cols)
+        found *= gain
+        found += offset
+        found -= target
+        return found
+
+    slopes = np.empty((count, 8, len(y)), np.float32)
+    for first, step in ((0, 1), (3, cols)):
+        np.subtract(values.take(at + step), values.take(at - step), out=slopes[:, first])
+        slopes[:, first] *= np.float32(0.5)
+        np.multiply(slopes[:, first], u, out=slopes[:, first + 1])
+        np.multiply(slopes[:, first], v, out=slopes[:, first + 2])
+    slopes[:, 6], slopes[:, 7] = target, one
     motion = np.zeros((count, 2, 3), np.float32)
     gain, offset = one.copy(), np.zeros_like(one)
-    plain = np.abs(past[:, at] - target).mean(axis=1)
-    motion[:, :, 0] = 2 * _shifts(now, before)
+    plain = np.abs(sample()).mean(axis=1)
+    motion[:, :, 0] = 2 * _shifts(pictures, now, before)
     for _ in range(SEARCH_STEPS):
-        error = gain * _bilinear(past, *_source(motion, y, x, u, v, rows, cols), cols) + offset - target
-        weight = 1 / (1 + (error / (np.abs(error).mean(axis=1, keepdims=True) + np.float32(0.1))) ** 2)
-        weighted = slopes * weight[:, None]
+        error = sample()
+        weight = error / (np.abs(error).mean(axis=1, keepdims=True) + np.float32(0.1))
+        weight *= weight
+        weight += 1
+        weighted = slopes / weight[:, None]
         normal = weighted @ slopes.swapaxes(1, 2)
         # A little damping: flat pictures have nothing to hold on to.
         normal[:, range(8), range(8)] *= np.float32(1.01)
@@ -146,8 +177,7 @@ def _camera(now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray
         motion -= step[:, :6].reshape(count, 2, 3)
         gain -= step[:, 6:7]
         offset -= step[:, 7:]
-    error = gain * _bilinear(past, *_source(motion, y, x, u, v, rows, cols), cols) + offset - target
-    vain = ~(np.abs(error).mean(axis=1) < EXPLAINED * plain)  # not a number: nothing either
+    vain = ~(np.abs(sample()).mean(axis=1) < EXPLAINED * plain)  # not a number: nothing either
     motion[vain], gain[vain], offset[vain] = 0, 1, 0
     return motion, gain[:, 0], offset[:, 0]
 
@@ -157,41 +187,47 @@ def _window(rows: int, cols: int) -> np.ndarray:
     return np.outer(np.hanning(rows + 2)[1:-1], np.hanning(cols + 2)[1:-1]).astype(np.float32)
 
 
-def _shifts(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+@functools.lru_cache(maxsize=64)
+def _fft_size(least: int) -> int:
+    """The next size that has no prime factor over 5: others are up to five times as slow."""
+    return next(size for size in itertools.count(least) if 60 ** size.bit_length() % size == 0)
+
+
+def _shifts(pictures: np.ndarray, now: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Translations x, y by phase correlation at half the size, in whole pixels of it; int64 `(num_pairs, 2)`."""
-    rows, cols = now.shape[1] // 2, now.shape[2] // 2
+    rows, cols = pictures.shape[1] // 2, pictures.shape[2] // 2
     if not rows or not cols:
         return np.zeros((len(now), 2), np.int64)
-    images = pool(np.stack([before, now])[:, :, : 2 * rows, : 2 * cols], rows, cols)
-    images -= images.mean(axis=(2, 3), keepdims=True)
-    past, present = np.fft.rfft2(images * _window(rows, cols))
-    cross = past * np.conj(present)
+    images = pool(pictures[:, : 2 * rows, : 2 * cols], rows, cols)
+    images -= images.mean(axis=(1, 2), keepdims=True)
+    images *= _window(rows, cols)
+    rows, cols = _fft_size(rows), _fft_size(cols)
+    spectra = np.fft.rfft2(images, (rows, cols))
+    cross = np.conj(spectra)[now]
+    cross *= spectra[before]
     cross /= np.sqrt(cross.real**2 + cross.imag**2) + np.float32(1e-9)  # much faster than `np.abs`
     y, x = np.divmod(np.fft.irfft2(cross, (rows, cols)).reshape(len(now), -1).argmax(axis=1), cols)
     return np.stack([np.where(x > cols // 2, x - cols, x), np.where(y > rows // 2, y - rows, y)], axis=1)
 
 
-def _rows_gain(now: np.ndarray, grey: np.ndarray) -> np.ndarray:
+def _rows_gain(now: np.ndarray, grey: np.ndarray) -> np.ndarray | None:
     """
     How much brighter or darker each row of pixels became, where that explains what is left of the difference: lamps
     flicker while a sensor is read row by row.
 
     Args:
-        now (`np.ndarray` of shape `(num_pairs, rows, columns)`, float32), grey (likewise): grey values of frames, and
-            what is predicted of them.
+        now (`np.ndarray` of shape `(rows, columns)`, float32), grey (likewise): grey values of a frame, and what is
+            predicted of it.
 
     Returns:
-        float32 `np.ndarray` of shape `(num_pairs, rows)`.
+        float32 `np.ndarray` of shape `(rows,)`, or None where it explains nothing.
     """
-    gain = np.ones(now.shape[:2], np.float32)
     difference = now - grey
-    error = np.abs(difference).mean(axis=(1, 2))
+    error = np.abs(difference).mean()
     # Means tell cheaply where it is no use; medians do not mind what moves.
-    banded = np.flatnonzero(np.abs(difference.mean(axis=2)).mean(axis=1) >= LEAST_BANDS * error)
-    if len(banded):
-        now, grey, middle = now[banded, :, ::2], grey[banded, :, ::2], grey.shape[2] // 4
-        change, level = (np.partition(rows, middle, axis=2)[..., middle] for rows in (now - grey, grey))
-        found = 1 + change / np.maximum(level, np.float32(8))
-        explains = np.abs(now - found[:, :, None] * grey).mean(axis=(1, 2)) < EXPLAINED * error[banded]
-        gain[banded[explains]] = found[explains]
-    return gain
+    if np.abs(difference.mean(axis=1)).mean() < LEAST_BANDS * error:
+        return None
+    difference, now, grey, middle = difference[:, ::2], now[:, ::2], grey[:, ::2], grey.shape[1] // 4
+    change, level = (np.partition(rows, middle, axis=1)[:, middle] for rows in (difference, grey))
+    gain = 1 + change / np.maximum(level, np.float32(8))
+    return gain if np.abs(now - gain[:, None] * grey).mean() < EXPLAINED * error else None

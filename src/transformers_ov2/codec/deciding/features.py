@@ -4,53 +4,38 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..reading.decoding import DecodedFrame
 from ..reading.pictures import PlanarPicture
-from .pooling import mean_colour, pool
+from .pooling import halves_and_quarters, mean_colour, pool
 
 
-def _cells_per_side(block: int, merge: int) -> int:
-    """Cells along a block of `block` pixels: two per patch, or one where patches have an odd side."""
-    return 2 * merge if block % (2 * merge) == 0 else merge
-
-
-def pool_colours(picture: PlanarPicture, blocks_hw: tuple[int, int], merge: int = 2) -> np.ndarray:
-    """Mean RGB of cells of half a patch (a patch where its side is odd).
+def block_features(pictures: Sequence[PlanarPicture], blocks_hw: tuple[int, int], merge: int = 2) -> np.ndarray:
+    """The state of every block that `select_state` compares: mean RGB of cells of half a patch (a patch where its side
+    is odd).
 
     Args:
-        picture (`PlanarPicture`): a frame at canvas size.
+        pictures (`Sequence[PlanarPicture]`): frames at canvas size.
         blocks_hw (`tuple[int, int]`): blocks per column and row of the canvas.
         merge (`int`): patches per side of a block.
-
-    Returns:
-        `np.ndarray` of shape `(3, cell_rows, cell_columns)`, float32.
-    """
-    side = _cells_per_side(picture.size[0] // blocks_hw[0], merge)
-    rows, cols = blocks_hw[0] * side, blocks_hw[1] * side
-    return picture.color.to_rgb(pool(picture.planes, rows, cols))
-
-
-def block_features(cells: np.ndarray, blocks_hw: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """The state of every block that `select_state` compares.
-
-    Args:
-        cells (`np.ndarray` of shape `(num_frames, 3, cell_rows, cell_columns)`, float32): of `pool_colours`.
-        blocks_hw (`tuple[int, int]`): blocks per column and row of the canvas.
-        size (`tuple[int, int]`): height and width of the canvas in pixels.
 
     Returns:
         `np.ndarray` of shape `(num_frames, block_rows, block_columns, feature_dim)`, float32: the colours of its
         cells, scaled so that a squared difference is the pooled block's sum of squared pixel differences.
     """
-    (rows, cols), side = blocks_hw, cells.shape[2] // blocks_hw[0]
-    features = cells * np.float32(np.sqrt(math.prod(size) / math.prod(cells.shape[2:])))
-    features = features.reshape(len(cells), 3, rows, side, cols, side).transpose(0, 2, 4, 3, 5, 1)
-    return features.reshape(len(cells), rows, cols, side * side * 3)
+    (rows, cols), block = blocks_hw, pictures[0].size[0] // blocks_hw[0]
+    side = 2 * merge if block % (2 * merge) == 0 else merge
+    scale = np.float32(block / side)
+    features = np.empty((len(pictures), rows, cols, side, side, 3), np.float32)
+    for picture, feature in zip(pictures, features):
+        cells = picture.color.to_rgb(pool(picture.planes, rows * side, cols * side))
+        cells *= scale
+        feature[:] = cells.reshape(3, rows, side, cols, side).transpose(1, 3, 2, 4, 0)
+    return features.reshape(len(pictures), rows, cols, -1)
 
 
 @dataclass(eq=False)
@@ -59,7 +44,6 @@ class FrameFeatures:
 
     Attributes:
         frame (`DecodedFrame`): the frame.
-        cells (`np.ndarray` of shape `(3, cell_rows, cell_columns)`, float32): `pool_colours` of it.
         colours (`np.ndarray` of shape `(3, rows, columns)`, float32): RGB at a quarter of the size of the canvas (a
             third, half or all of it where blocks do not divide by four), so that noise averages out.
         grey (`np.ndarray` of shape `(rows, columns)`, float32): the mean of `colours`.
@@ -68,28 +52,32 @@ class FrameFeatures:
     """
 
     frame: DecodedFrame
-    cells: np.ndarray
     colours: np.ndarray
     grey: np.ndarray
     luma: np.ndarray
 
     @classmethod
-    def of(cls, frame: DecodedFrame, blocks_hw: tuple[int, int], merge: int = 2) -> FrameFeatures:
-        picture = frame.picture
+    def of(cls, frame: DecodedFrame, blocks_hw: tuple[int, int]) -> FrameFeatures:
+        picture, color = frame.picture, frame.picture.color
         height, width = picture.size
         block = height // blocks_hw[0]
-        step = next(step for step in (4, 3, 2, 1) if block % step == 0)
-        colours = picture.color.to_rgb(pool(picture.planes, height // step, width // step))
-        step = 2 if block % 2 == 0 else 1
-        lumas = [
-            pool(plane, height // step, width // step, scale=float(weight))
-            for weight, plane in zip(picture.color.luma, picture.planes)
-            if weight
-        ]
+        if block % 4 == 0:
+            colours, luma = np.empty((3, height // 4, width // 4), np.float32), 0
+            for weight, plane, colour in zip(color.luma, picture.planes, colours):
+                halves, colour[:] = halves_and_quarters(plane)
+                if weight:
+                    luma = luma + halves * (weight / 4)
+            colours *= np.float32(1 / 16)
+        else:
+            step = next(step for step in (3, 2, 1) if block % step == 0)
+            colours = pool(picture.planes, height // step, width // step)
+            step = 2 if block % 2 == 0 else 1
+            luma = pool(picture.planes, height // step, width // step)
+            luma = np.tensordot(color.luma, luma, 1)
+        colours = color.to_rgb(colours)
         return cls(
             frame=frame,
-            cells=pool_colours(picture, blocks_hw, merge),
             colours=colours,
-            grey=mean_colour(colours[None])[0],
-            luma=lumas[0] if len(lumas) == 1 else sum(lumas),
+            grey=mean_colour(colours),
+            luma=luma,
         )

@@ -28,6 +28,29 @@ def pool(array: np.ndarray, rows: int, cols: int, scale: float = 1.0) -> np.ndar
     return sums * np.float32(scale / (high * wide))
 
 
+def halves_and_quarters(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    A plane of bytes reduced to half and to a quarter of its size, by sums of 4 and of 16 pixels.
+
+    Args:
+        plane (`np.ndarray` of shape `(height, width)`, uint8): both sides are multiples of 4.
+
+    Returns:
+        uint16 of shape `(height / 2, width / 2)`, int32 of shape `(height / 4, width / 4)`.
+    """
+    # Two sums of 16 bits in each word of 32: four times as fast as adding pixels.
+    words = np.ascontiguousarray(plane).view("<u4")
+    pairs = words >> np.uint32(8)
+    pairs &= np.uint32(0x00FF00FF)
+    pairs += words & np.uint32(0x00FF00FF)
+    halves = pairs[::2] + pairs[1::2]
+    quarters = halves[::2] + halves[1::2]
+    right = quarters >> np.uint32(16)
+    quarters &= np.uint32(0xFFFF)
+    quarters += right
+    return halves.view("<u2"), quarters.view("<i4")
+
+
 def block_sums(values: np.ndarray, blocks_hw: tuple[int, int]) -> np.ndarray:
     """Sums over blocks of the last two axes, also where these cut through cells."""
     rows, cols = (_overlap(cells, blocks) for cells, blocks in zip(values.shape[-2:], blocks_hw))
@@ -56,6 +79,20 @@ def medians(values: np.ndarray) -> np.ndarray:
     return np.partition(values, values.shape[1] // 2, axis=1)[:, values.shape[1] // 2]
 
 
-def mean_colour(cells: np.ndarray) -> np.ndarray:
-    """Mean of the three channels on axis 1."""
-    return (cells[:, 0] + cells[:, 1] + cells[:, 2]) * np.float32(1 / 3)
+def mean_colour(colours: np.ndarray) -> np.ndarray:
+    """Mean of the three channels, axis 0."""
+    total = colours[0] + colours[1]
+    total += colours[2]
+    total *= np.float32(1 / 3)
+    return total
+
+
+def colour_distance(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Mean difference of the three channels, axis 0 of two pictures."""
+    difference = colours - others
+    np.abs(difference, out=difference)
+    total = difference[0]
+    total += difference[1]
+    total += difference[2]
+    total *= np.float32(1 / 3)
+    return total

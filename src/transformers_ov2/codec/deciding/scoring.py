@@ -18,7 +18,7 @@ from ..workers import Workers
 from .compensation import compensate
 from .features import FrameFeatures
 from .fusion import CONSTANTS, Evidence, fuse, surprise
-from .pooling import block_sums, mean_colour, pool
+from .pooling import block_sums, colour_distance, pool
 from .signals.bitrate import fill_key_frames, spread_bits, vector_bits
 from .signals.exact_bits import BitMaps, score_bits
 from .signals.motion import MAX_REFERENCE_DISTANCE, MotionFields, find_references, motion_energy
@@ -62,7 +62,7 @@ class Scorer:
         bits (`BitMaps`, *optional*): exact bits of these frames and others, to score by them alone.
         submit (`Callable[..., Future]`, *optional*): has a function and its arguments worked on, perhaps in another
             thread; without it, all is done in the caller's.
-        hold (`bool`, *optional*, defaults to `True`): whether `pictures` and cells are kept until a group is complete.
+        hold (`bool`, *optional*, defaults to `True`): whether `pictures` are kept until a group is complete.
     """
 
     def __init__(
@@ -91,7 +91,6 @@ class Scorer:
     def _start_group(self) -> None:
         self.frame_ids: list[int] = []
         self.pictures: list[PlanarPicture] = []
-        self._cells: list[np.ndarray] = []
         self._parts: list[Future] = []
 
     @property
@@ -105,22 +104,20 @@ class Scorer:
         self.frame_ids.append(features.frame.index)
         if self.hold:
             self.pictures.append(features.frame.picture)
-            self._cells.append(features.cells)
         if self.bits is None:
             self._batch.append(features)
             if len(self._batch) * features.colours.size >= BATCH_VALUES:
                 self._measure()
 
-    def finish(self) -> tuple[Evidence, np.ndarray | None]:
+    def finish(self) -> Evidence:
         """
-        The evidence of the frames since the last call, a group, and their `pool_colours`, float32 of shape
-        `(num_frames, 3, cell_rows, cell_columns)`, or None where they are not held.
+        The evidence of the frames since the last call, a group.
 
         The first frame of the video has nothing before it: its score is 0, except by exact bits.
         """
         if self._batch:
             self._measure()
-        frame_ids, cells = np.array(self.frame_ids, dtype=np.int64), np.stack(self._cells) if self.hold else None
+        frame_ids = np.array(self.frame_ids, dtype=np.int64)
         parts: list[Signals] = [part.result() for part in self._parts]
         self._start_group()
         place = {"frame_ids": frame_ids, "seconds": self.table.seconds[frame_ids]}
@@ -130,7 +127,7 @@ class Scorer:
             bits = block_sums(maps.bits[:, :, : maps.columns].astype(np.float32), self.blocks_hw)
             others = dict.fromkeys(("motion", "residual", "change", "surprise"), np.zeros_like(score))
             source = np.full(len(score), "bits")
-            return Evidence(bitrate=bits, score=score, signal_source=source, **others, **place), cells
+            return Evidence(bitrate=bits, score=score, signal_source=source, **others, **place)
         maps = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("motion", "residual", "bitrate", "change", "deviation")
@@ -138,7 +135,7 @@ class Scorer:
         fill_key_frames(maps["bitrate"], maps["change"], self.table.is_key[frame_ids])
         maps["surprise"] = surprise(self._habit.exceed(maps.pop("deviation"), place["seconds"]))
         source = np.concatenate([part.signal_source for part in parts])
-        return Evidence(score=fuse(**maps, config=self.config), signal_source=source, **maps, **place), cells
+        return Evidence(score=fuse(**maps, config=self.config), signal_source=source, **maps, **place)
 
     def _measure(self) -> None:
         known = self._context + self._batch
@@ -180,20 +177,22 @@ def measure(
         return signals
     current, before = features[first:], features[first - 1 : -1]
     frames = [each.frame for each in current]
-    cells = np.stack([each.cells for each in features[first - 1 :]])
-    change[:] = pool(mean_colour(np.abs(np.diff(cells, axis=0))), *blocks_hw)
-
-    now, predicted = compensate(list(zip(current, before)))
-    error = mean_colour(np.abs(now - predicted))
+    predicted, error = [], np.empty((len(current), *current[0].grey.shape), dtype=np.float32)
+    pairs = list(zip(current, before))
+    for (now, past), explained, left, plain in zip(pairs, compensate(pairs), error, change):
+        left[:] = difference = colour_distance(now.colours, explained)
+        if explained is not past.colours:
+            difference = colour_distance(now.colours, past.colours)
+        plain[:] = pool(difference, *blocks_hw)
+        predicted.append(explained)
     residual[:], deviation[:], middle, spread = deviations(error, blocks_hw, CONSTANTS.deviation_floor)
-    doubtful = np.nonzero(_most_deviating(deviation))
-    if len(doubtful[0]):
+    doubtful = _most_deviating(deviation)
+    np.minimum(deviation, np.float32(CONSTANTS.surprise_start), out=deviation)
+    if doubtful.any():
         seconds = table.seconds[[each.frame.index for each in features]]
         old = np.searchsorted(seconds, seconds[first:] - CONSTANTS.memory_seconds, side="right") - 1
         old = [features[at] if 0 <= at < first + index - 1 else None for index, at in enumerate(old.tolist())]
-        left = _unexplained(error, now, predicted, doubtful, current, old, middle, spread, blocks_hw)
-        np.minimum(deviation, np.float32(CONSTANTS.surprise_start), out=deviation)
-        deviation[doubtful] = left
+        _explain(deviation, doubtful, error, predicted, current, old, middle, spread)
 
     bits_of_vectors = np.zeros_like(motion)
     moving = [at for at, frame in enumerate(frames) if frame.motion_vectors is not None and len(frame.motion_vectors)]
@@ -203,22 +202,19 @@ def measure(
         motion[moving] = motion_energy(fields, blocks_hw)
         position = {each.frame.index: at for at, each in enumerate(features)}
         sources = [[position[index] for index in past if index in position] for past, _ in references]
-        predicted = np.array([frames[at].pict_type == "P" for at in moving]) & np.array(list(map(bool, sources)))
-        known = np.array(moving)[predicted]
+        compensated = np.array([frames[at].pict_type == "P" for at in moving]) & np.array(list(map(bool, sources)))
+        known = np.array(moving)[compensated]
         if len(known):
-            fields = fields.take(predicted)
-            sources = np.array([(past[0], past[-1]) for past, use in zip(sources, predicted) if use]).T
-            used, sources = np.unique(sources, return_inverse=True)
-            residual[known] = residual_energy(
-                np.stack([current[at].luma for at in known.tolist()]),
-                np.stack([features[at].luma for at in used.tolist()]),
-                sources.reshape(2, -1),
-                fields,
-                blocks_hw,
-                source_hw,
-            )
+            fields = fields.take(compensated)
+            pictures = [
+                [features[at].luma for at in dict.fromkeys((past[0], past[-1]))]
+                for past, use in zip(sources, compensated)
+                if use
+            ]
+            luma = [current[at].luma for at in known.tolist()]
+            residual[known] = residual_energy(luma, pictures, fields, blocks_hw, source_hw)
             bits_of_vectors[known] = vector_bits(fields, blocks_hw)
-        for at, use in zip(moving, predicted.tolist()):
+        for at, use in zip(moving, compensated.tolist()):
             signals.signal_source[first - start + at] = "motion+residual" if use else "motion"
     numbers = [frame.index for frame in frames]
     size = 8.0 * table.size[numbers]
@@ -238,48 +234,50 @@ def _most_deviating(deviation: np.ndarray) -> np.ndarray:
     return doubtful
 
 
-def _unexplained(
+def _explain(
+    deviation: np.ndarray,
+    doubtful: np.ndarray,
     error: np.ndarray,
-    now: np.ndarray,
-    predicted: np.ndarray,
-    doubtful: tuple[np.ndarray, np.ndarray, np.ndarray],
+    predicted: Sequence[np.ndarray],
     current: Sequence[FrameFeatures],
     old: Sequence[FrameFeatures | None],
     middle: np.ndarray,
     spread: np.ndarray,
-    blocks_hw: tuple[int, int],
-) -> np.ndarray:
+) -> None:
     """
-    Deviations of doubtful blocks once motion on its own and what was seen before have explained what they can.
+    Sets the deviations of doubtful blocks to what is left of them, in place, once motion on its own and what was seen
+    before have explained what they can.
 
     Args:
+        deviation, doubtful (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32 and bool): all
+            deviations, and which to explain.
         error (`np.ndarray` of shape `(num_frames, rows, columns)`, float32): difference of each pixel to `predicted`.
-        now, predicted (`np.ndarray` of shape `(num_frames, 3, rows, columns)`, float32): of `compensate`.
-        doubtful (three `np.ndarray` of shape `(num_doubtful,)`, int64): frame, block row and block column of each.
+        predicted (`Sequence[np.ndarray]`, each of shape `(3, rows, columns)`, float32): of `compensate`.
         current (`Sequence[FrameFeatures]`), old (`Sequence[FrameFeatures | None]`): the frames, and the earlier ones
             that they remember, if any.
         middle, spread (`np.ndarray` of shape `(num_frames,)`, float32): of `deviations`.
-        blocks_hw (`tuple[int, int]`): blocks per column and row.
-
-    Returns:
-        float32 `np.ndarray` of shape `(num_doubtful,)`.
     """
-    index, row, col = doubtful
-    block = error.shape[1] // blocks_hw[0]
+    block = error.shape[1] // deviation.shape[1]
     radius = round(CONSTANTS.search_radius * block)
-    left = explain_by_motion(blocks_of(error, *doubtful, block), now, predicted, *doubtful, radius)
-
-    def value():
-        return (left.mean(axis=(1, 2)) - middle[index]) / spread[index]
-
+    index, row, col = np.nonzero(doubtful)
+    frames, starts = np.unique(index, return_index=True)
+    parts = list(zip(frames.tolist(), np.split(row, starts[1:]), np.split(col, starts[1:])))
+    without, now, before = (
+        np.concatenate([blocks_of(images[at], *place, block, margin) for at, *place in parts], axis=3)
+        for images, margin in ((error[:, None], 0), ([each.colours for each in current], 0), (predicted, radius))
+    )
+    left = explain_by_motion(without[0], now, before)
+    found = (left.mean(axis=(0, 1)) - middle[index]) / spread[index]
     remembering = np.array([frame is not None for frame in old])
-    again = np.flatnonzero((value() > CONSTANTS.surprise_start) & remembering[index])
+    again = np.flatnonzero((found > CONSTANTS.surprise_start) & remembering[index])
     if len(again):
-        frames, at = np.unique(index[again], return_inverse=True)
-        then, remembered = compensate([(current[frame], old[frame]) for frame in frames.tolist()])
-        forgotten = mean_colour(np.abs(then - remembered))
-        left[again] = np.minimum(left[again], blocks_of(forgotten, at, row[again], col[again], block))
-    return value()
+        frames, starts = np.unique(index[again], return_index=True)
+        pairs = [(current[at], old[at]) for at in frames.tolist()]
+        for (now, _), remembered, at in zip(pairs, compensate(pairs), np.split(again, starts[1:])):
+            forgotten = blocks_of(colour_distance(now.colours, remembered)[None], row[at], col[at], block)[0]
+            rest = np.minimum(left[..., at], forgotten).mean(axis=(0, 1))
+            found[at] = (rest - middle[index[at]]) / spread[index[at]]
+    deviation[doubtful] = found
 
 
 def score_frames(
@@ -288,14 +286,14 @@ def score_frames(
     size: tuple[int, int],
     source_hw: tuple[int, int],
     config: CodecStreamConfig,
-) -> tuple[Evidence, np.ndarray]:
+) -> Evidence:
     """
-    Evidence of the frames of one group that are all there, and their cells; see [`Scorer`].
+    Evidence of the frames of one group that are all there; see [`Scorer`].
 
     Args:
         frames (`Iterable[DecodedFrame]`): ascending, each with its `picture` at canvas size.
     """
     scorer = Scorer(table, size, source_hw, config)
     for frame in frames:
-        scorer.push(FrameFeatures.of(frame, scorer.blocks_hw, config.merge))
+        scorer.push(FrameFeatures.of(frame, scorer.blocks_hw))
     return scorer.finish()

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pooling import pool
+from ..pooling import colour_distance, pool
 
 
 # The quantiles of the quietest blocks that tell what is common in a frame, and the median absolute deviation of normal
 # deviates in units of the distance between these.
 QUIET_BLOCKS = (0.05, 0.25)
 QUIET_SPREAD = 0.7
+# Blocks whose motion is searched for at once: intermediate results stay in the cache.
+SEARCHED_BLOCKS = 64
 
 
 def deviations(error: np.ndarray, blocks_hw: tuple[int, int], floor: float) -> tuple[np.ndarray, ...]:
@@ -49,67 +51,61 @@ def deviations(error: np.ndarray, blocks_hw: tuple[int, int], floor: float) -> t
     return means, (means - middle[:, None, None]) / spread[:, None, None], middle, spread
 
 
-def blocks_of(images: np.ndarray, index: np.ndarray, row: np.ndarray, col: np.ndarray, block: int) -> np.ndarray:
+def blocks_of(image: np.ndarray, row: np.ndarray, col: np.ndarray, block: int, margin: int = 0) -> np.ndarray:
     """
-    Some blocks of images.
+    Some blocks of an image, and what is around them.
 
     Args:
-        images (`np.ndarray` of shape `(num_images, ..., rows, columns)`): the images.
-        index, row, col (`np.ndarray` of shape `(num_blocks,)`, int64): image, block row and block column of each.
-        block (`int`): side of a block in pixels.
+        image (`np.ndarray` of shape `(channels, rows, columns)`): the image; its edges are repeated.
+        row, col (`np.ndarray` of shape `(num_blocks,)`, int64): block row and block column of each.
+        block (`int`), margin (`int`): side of a block, and how far around it, in pixels.
 
     Returns:
-        `np.ndarray` of shape `(num_blocks, ..., block, block)`.
+        `np.ndarray` of shape `(channels, block + 2 * margin, block + 2 * margin, num_blocks)`.
     """
-    *outer, rows, cols = images.shape
-    tiles = images.reshape(*outer, rows // block, block, cols // block, block)
-    tiles = np.moveaxis(tiles.swapaxes(-2, -3), (-4, -3), (1, 2))  # (image, block row, block column, ..., y, x)
-    return tiles[index, row, col]
+    channels, rows, cols = image.shape
+    around = np.arange(-margin, block + margin)[:, None]
+    y, x = block * row + around, block * col + around
+    if margin:
+        y, x = (np.minimum(np.maximum(at, 0), size - 1) for at, size in ((y, rows), (x, cols)))
+    return image.reshape(channels, -1).take(y[:, None] * cols + x, axis=1)
 
 
-def explain_by_motion(
-    error: np.ndarray,
-    now: np.ndarray,
-    earlier: np.ndarray,
-    index: np.ndarray,
-    row: np.ndarray,
-    col: np.ndarray,
-    radius: int,
-) -> np.ndarray:
+def explain_by_motion(error: np.ndarray, now: np.ndarray, earlier: np.ndarray) -> np.ndarray:
     """
-    What is left of the error of blocks when each may have moved by up to `radius` pixels from an earlier frame.
+    What is left of the error of blocks when each may have moved from nearby in an earlier frame.
 
     The motion of a block is the one that leaves least when every pixel takes the better of both explanations, so that
     a block at the edge of a moving object needs only the motion of the object.
 
     Args:
-        error (`np.ndarray` of shape `(num_blocks, block, block)`, float32): without motion, grey levels.
-        now (`np.ndarray` of shape `(num_frames, 3, rows, columns)`, float32): colours of the frames.
-        earlier (`np.ndarray` of the same shape): what an earlier frame predicts without motion.
-        index, row, col (`np.ndarray` of shape `(num_blocks,)`, int64): frame, block row and block column of each.
-        radius (`int`): in pixels of `now`.
+        error (`np.ndarray` of shape `(block, block, num_blocks)`, float32): without motion, grey levels.
+        now (`np.ndarray` of shape `(3, block, block, num_blocks)`, float32): their colours.
+        earlier (`np.ndarray` of shape `(3, block + 2 * radius, block + 2 * radius, num_blocks)`): what an earlier
+            frame predicts without motion, there and in all directions as far as they may have moved.
 
     Returns:
-        float32 `np.ndarray` of shape `(num_blocks, block, block)`: grey levels.
+        float32 `np.ndarray` of shape `(block, block, num_blocks)`: grey levels.
     """
-    block = error.shape[-1]
-    edges = ((0, 0), (radius, radius), (radius, radius))
-    grey = np.pad(earlier.sum(axis=1), edges, mode="edge")
-    target = blocks_of(now, index, row, col, block)
-    height, width = grey.shape[1:]
-    offsets = np.arange(2 * radius + 1)
-    inside = (np.arange(block)[:, None] * width + np.arange(block)).ravel()
-    start = (index * height + row * block) * width + col * block
-    # Every place of every block: (block, dy, dx, pixel).
-    at = start[:, None] + (offsets[:, None] * width + offsets).ravel()
-    found = grey.ravel().take(at[:, :, None] + inside)
-    found -= target.sum(axis=1).reshape(len(at), 1, -1)
-    np.abs(found, out=found)
-    np.minimum(found, 3 * error.reshape(len(at), 1, -1), out=found)
-    best = at[np.arange(len(at)), found.sum(axis=2).argmin(axis=1)]
-    colours = np.pad(earlier, ((0, 0), *edges), mode="edge").swapaxes(0, 1).reshape(3, -1)
-    moved = np.abs(colours[:, best[:, None] + inside].swapaxes(0, 1).reshape(target.shape) - target).mean(axis=1)
-    return np.minimum(error, moved)
+    block, side, count = len(error), earlier.shape[1], error.shape[2]
+    if count > SEARCHED_BLOCKS:
+        parts = (np.s_[..., start : start + SEARCHED_BLOCKS] for start in range(0, count, SEARCHED_BLOCKS))
+        return np.concatenate([explain_by_motion(error[at], now[at], earlier[at]) for at in parts], axis=2)
+    steps = side - block + 1
+    earlier = np.ascontiguousarray(earlier)
+    grey, bound = earlier[0] + earlier[1], error * np.float32(3)
+    grey += earlier[2]
+    # Every place of every block: (dy, dx, y, x, block).
+    high, wide, step = grey.strides
+    left = np.ndarray((steps, steps, block, block, count), np.float32, grey, strides=(high, wide, high, wide, step))
+    left = left - (now[0] + now[1] + now[2])
+    np.abs(left, out=left)
+    np.minimum(left, bound, out=left)
+    left = left.reshape(steps**2, block, block * count).sum(axis=1).reshape(steps**2, block, count).sum(axis=1)
+    dy, dx = np.divmod(left.argmin(axis=0), steps)
+    inside = np.arange(block)[:, None]
+    at = ((dy + inside)[:, None] * side + (dx + inside)) * count + np.arange(count)
+    return np.minimum(error, colour_distance(earlier.reshape(3, -1).take(at, axis=1), now))
 
 
 class Habit:
