@@ -298,10 +298,28 @@ def test_what_was_written_is_compared_with_its_source(sharded, tmp_path, monkeyp
         next(iter(tensors.values())).view(-1)[0] += 1
         save_file(tensors, path, **kwargs)
 
-    monkeypatch.setattr(merging, "save_file", damage)
-    with pytest.raises(ValueError, match="differs from the weights"):
-        merge_checkpoints(*sharded, tmp_path / "out", max_shard_size="200KB")
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "save_file", damage)
+        with pytest.raises(ValueError, match="differed from the weights .* was removed"):
+            merge_checkpoints(*sharded, tmp_path / "out", max_shard_size="200KB")
     assert not (tmp_path / "out").exists()
+    load(merge_checkpoints(*sharded, tmp_path / "out", max_shard_size="200KB"))
+
+
+def test_a_merge_that_does_not_load_is_left_to_be_looked_at(encoder, language_model, tmp_path, monkeypatch):
+    """Whatever the reason: here a tensor that the plan of the merge forgot."""
+    check = merging._check_tensors
+
+    def forget(*args):
+        tensors = check(*args)
+        del tensors["lm_head.weight"]
+        return tensors
+
+    monkeypatch.setattr(merging, "_check_tensors", forget)
+    with pytest.raises(ValueError, match="out.partial does not load: missing keys.*lm_head.weight"):
+        merge_checkpoints(encoder, language_model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out.partial" / "model.safetensors").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")

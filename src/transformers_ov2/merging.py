@@ -112,7 +112,9 @@ def merge_checkpoints(
 
     Raises:
         ValueError: the two do not fit the architecture, a file contradicts its config, the tokenizer has no room for
-            the special tokens, `output` is taken. Nothing was written.
+            the special tokens, `output` is taken: nothing was written. Or, after writing, a file differs from its
+            sources (it is removed; the next start writes it again), or the model does not load from the unfinished
+            folder, which is left to be looked at. `output` itself is made by success alone.
         OSError: a folder or repository is not there.
 
     Example:
@@ -161,7 +163,7 @@ def merge_checkpoints(
         f"freshly initialised (seed {seed}): train it before use.\n"
     )
     card.save(partial / "README.md")
-    return _finish(partial, output, output)
+    return _finish(partial, output, partial)
 
 
 def convert_checkpoint(source: str | os.PathLike, output: str | os.PathLike, *, weights: str = "hardlink") -> Path:
@@ -563,7 +565,11 @@ def _verify_shard(path: Path, tensors: dict) -> None:
             _same_bits(written.get_tensor(name), tensor.load(files)) for name, tensor in tensors.items()
         )
     if not same:
-        raise ValueError(f"{path} differs from the weights that it was made of: remove it and start again.")
+        path.unlink()
+        raise ValueError(
+            f"{path} differed from the weights that it was made of and was removed: start again. If this happens "
+            "twice, look at the disk."
+        )
 
 
 def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
