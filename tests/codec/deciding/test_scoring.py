@@ -267,6 +267,18 @@ def test_the_shortcut_for_varied_frames_changes_no_verdict():
         assert is_bad_frame(PlanarPicture.from_rgb(frame)) == (black or solid or green or lost)
 
 
+def test_what_comes_back_within_half_a_second_is_no_surprise():
+    """A square that jumps to and fro over the same two places, four times a second; the same, with a third place."""
+    images = np.repeat(texture()[None].clip(0, 255), 16, axis=0)
+    for at, image in enumerate(images):
+        left = 28 if at % 4 < 2 else 84
+        image[28:56, left : left + 28] = texture(seed=3)[:28, :28]
+    familiar = score(images, fps=16).surprise
+    assert familiar[2].max() > 1 and not familiar[4:].any()
+    images[12:, 84:112, 28:56] = texture(seed=4)[:28, :28]
+    assert score(images, fps=16).surprise[12].max() > 1
+
+
 def test_a_group_is_compared_with_the_one_before():
     """Wherever a group ends, its frames are measured as if the video were one; only the fusion is of the group."""
     source = open_source(real_clip("carphone_pristine"))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -190,9 +190,7 @@ def measure(
     np.minimum(deviation, np.float32(CONSTANTS.surprise_start), out=deviation)
     if doubtful.any():
         seconds = table.seconds[[each.frame.index for each in features]]
-        old = np.searchsorted(seconds, seconds[first:] - CONSTANTS.memory_seconds, side="right") - 1
-        old = [features[at] if 0 <= at < first + index - 1 else None for index, at in enumerate(old.tolist())]
-        _explain(deviation, doubtful, error, predicted, current, old, middle, spread)
+        _explain(deviation, doubtful, error, predicted, features, seconds, middle, spread)
 
     bits_of_vectors = np.zeros_like(motion)
     moving = [at for at, frame in enumerate(frames) if frame.motion_vectors is not None and len(frame.motion_vectors)]
@@ -239,8 +237,8 @@ def _explain(
     doubtful: np.ndarray,
     error: np.ndarray,
     predicted: Sequence[np.ndarray],
-    current: Sequence[FrameFeatures],
-    old: Sequence[FrameFeatures | None],
+    features: Sequence[FrameFeatures],
+    seconds: np.ndarray,
     middle: np.ndarray,
     spread: np.ndarray,
 ) -> None:
@@ -253,30 +251,51 @@ def _explain(
             deviations, and which to explain.
         error (`np.ndarray` of shape `(num_frames, rows, columns)`, float32): difference of each pixel to `predicted`.
         predicted (`Sequence[np.ndarray]`, each of shape `(3, rows, columns)`, float32): of `compensate`.
-        current (`Sequence[FrameFeatures]`), old (`Sequence[FrameFeatures | None]`): the frames, and the earlier ones
-            that they remember, if any.
+        features (`Sequence[FrameFeatures]`): frames before them, and the frames.
+        seconds (`np.ndarray` of shape `(len(features),)`, float64): the times of all of those.
         middle, spread (`np.ndarray` of shape `(num_frames,)`, float32): of `deviations`.
     """
+    first = len(features) - len(predicted)
     block = error.shape[1] // deviation.shape[1]
     radius = round(CONSTANTS.search_radius * block)
     index, row, col = np.nonzero(doubtful)
-    frames, starts = np.unique(index, return_index=True)
-    parts = list(zip(frames.tolist(), np.split(row, starts[1:]), np.split(col, starts[1:])))
-    without, now, before = (
-        np.concatenate([blocks_of(images[at], *place, block, margin) for at, *place in parts], axis=3)
-        for images, margin in ((error[:, None], 0), ([each.colours for each in current], 0), (predicted, radius))
-    )
+
+    def by_frame(blocks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        frames, starts = np.unique(index[blocks], return_index=True)
+        return zip(frames.tolist(), np.split(blocks, starts[1:]))
+
+    without, now, before = [], [], []
+    for at, blocks in by_frame(np.arange(len(index))):
+        place = row[blocks], col[blocks], block
+        without.append(blocks_of(error[None, at], *place))
+        now.append(blocks_of(features[first + at].colours, *place))
+        before.append(blocks_of(predicted[at], *place, margin=radius))
+    without, now, before = (np.concatenate(parts, axis=3) for parts in (without, now, before))
     left = explain_by_motion(without[0], now, before)
     found = (left.mean(axis=(0, 1)) - middle[index]) / spread[index]
-    remembering = np.array([frame is not None for frame in old])
-    again = np.flatnonzero((found > CONSTANTS.surprise_start) & remembering[index])
-    if len(again):
-        frames, starts = np.unique(index[again], return_index=True)
-        pairs = [(current[at], old[at]) for at in frames.tolist()]
-        for (now, _), remembered, at in zip(pairs, compensate(pairs), np.split(again, starts[1:])):
-            forgotten = blocks_of(colour_distance(now.colours, remembered)[None], row[at], col[at], block)[0]
-            rest = np.minimum(left[..., at], forgotten).mean(axis=(0, 1))
-            found[at] = (rest - middle[index[at]]) / spread[index[at]]
+
+    def remember(blocks: np.ndarray, error: np.ndarray) -> None:
+        rest = np.minimum(left[..., blocks], error).mean(axis=(0, 1))
+        rest = (rest - middle[index[blocks]]) / spread[index[blocks]]
+        found[blocks] = np.minimum(found[blocks], rest)
+
+    # What comes back to where it was, as all that moves to and fro does.
+    rest = np.flatnonzero(found > CONSTANTS.surprise_start)
+    frame = first + index[rest]
+    age = seconds[frame] - seconds[:, None]
+    for at, recent in enumerate((age > 0) & (age <= CONSTANTS.memory_seconds)):
+        blocks = rest[recent & (frame > at + 1)]
+        if len(blocks):
+            seen = blocks_of(features[at].colours, row[blocks], col[blocks], block)
+            remember(blocks, colour_distance(now[..., blocks], seen))
+    # What is uncovered again, while the camera moves too.
+    old = np.searchsorted(seconds, seconds[first:] - CONSTANTS.memory_seconds, side="right") - 1
+    old[old + 1 >= first + np.arange(len(old))] = -1
+    rest = np.flatnonzero((found > CONSTANTS.surprise_start) & (old[index] >= 0))
+    pairs = [(features[first + at], features[old[at]]) for at, _ in by_frame(rest)]
+    for (at, blocks), remembered in zip(by_frame(rest), compensate(pairs)):
+        difference = colour_distance(features[first + at].colours, remembered)
+        remember(blocks, blocks_of(difference[None], row[blocks], col[blocks], block)[0])
     deviation[doubtful] = found
 
 

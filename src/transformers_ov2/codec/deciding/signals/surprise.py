@@ -4,9 +4,10 @@
 Surprise: how far a block stands out of its own frame when nothing that was seen before explains it.
 
 The frame before explains a block by camera motion and brightness, or by the motion of whatever else moves, which is
-searched for nearby; a frame half a second earlier explains what is only uncovered again. Pixels may have different
-explanations. What is left is measured in robust deviations of the frame and, last, against what the same place left
-unexplained in the seconds before: where something moves all the time, one more motion is no news.
+searched for nearby; the frames of half a second explain what comes back to where it was, and the earliest of them what
+is only uncovered again. Pixels may have different explanations. What is left is measured in robust deviations of the
+frame and, last, against what the same place left unexplained in the seconds before: where something moves all the
+time, one more motion is no news.
 """
 
 from __future__ import annotations
