@@ -12,13 +12,11 @@ from collections.abc import Callable
 import numpy as np
 
 from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_video
-from transformers_ov2.codec.deciding.budget import plan_groups
-from transformers_ov2.codec.deciding.features import block_features
-from transformers_ov2.codec.deciding.selection import select_evidence
-from transformers_ov2.codec.packing.canvas import canvas_size, order_blocks, pack_blocks
 from transformers_ov2.codec.reading.decoding import decode_frames
 from transformers_ov2.codec.reading.packets import read_packets
 from transformers_ov2.codec.reading.source import open_source
+from transformers_ov2.codec.tokenizer import pack
+from transformers_ov2.evaluation.policies import ranked_groups
 
 from .scenes import HEIGHT, WIDTH
 
@@ -74,41 +72,8 @@ def make_stream(
         return tokenize_video(data, config.replace(selection=policy), timestamp_tokens=tokens)
     source = open_source(data)
     table = read_packets(source)
-    size = canvas_size(source.height, source.width, config)
-    grid = size[0] // config.factor, size[1] // config.factor
-    plans = plan_groups(table, grid[0] * grid[1], config, tokens)
-    decoded = decode_frames(source, table, np.concatenate([plan.frames for plan in plans]), size=size)
-    rng = np.random.default_rng(seed)
-    groups = []
-    for plan in plans:
-        pictures = [next(decoded).picture for _ in plan.frames]
-        if policy == "random":
-            # Only as many frames as may have a timestamp take part, or every frame would need one.
-            scores = rng.random((len(pictures), *grid))
-            scores[rng.permutation(len(pictures))[plan.max_timestamps - 1 :]] = -1
-        else:
-            features = block_features(pictures, grid)
-            scores = np.abs(np.diff(features, axis=0, prepend=features[:1])).mean(axis=3)
-        budget = (plan.num_canvases - 1) * grid[0] * grid[1]
-        limit = max(plan.max_timestamps - 1, plan.num_canvases - 1)
-        chosen = select_evidence(scores, budget, crowding_penalty=0.0, max_frames=limit)
-        blocks = order_blocks(0, chosen, grid)
-        canvases_, positions = pack_blocks(pictures, plan.frames, blocks, config)
-        groups.append(
-            CodecStream(
-                canvases=canvases_,
-                patch_positions=positions,
-                groups=np.array([[plan.start, plan.end]], dtype=np.int64),
-                canvases_per_group=np.array([len(canvases_)], dtype=np.int64),
-                frame_ids=plan.frames,
-                timestamps=table.seconds[plan.frames],
-                fps=table.fps,
-                signal_source=["pixels"] * len(plan.frames),
-                patch=config.patch,
-                merge=config.merge,
-            )
-        )
-    return CodecStream.concatenate(groups)
+    groups = ranked_groups(policy, source, table, config, seed=seed, timestamp_tokens=tokens)
+    return CodecStream.concatenate([pack(group, table, blocks, config) for group, blocks in groups])
 
 
 def uniform_frames(data: bytes, canvases: int) -> tuple[np.ndarray, dict]:

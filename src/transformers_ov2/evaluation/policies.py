@@ -8,7 +8,8 @@ one whole frame for each group, as the tokenizer's policies do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ import numpy as np
 
 from ..codec import CodecStreamConfig, tokenize_video
 from ..codec.deciding.budget import plan_groups, timestamp_text_tokens
+from ..codec.deciding.features import block_features
+from ..codec.deciding.fusion import Evidence
 from ..codec.deciding.pooling import pool
 from ..codec.deciding.selection import select_evidence
-from ..codec.packing.canvas import canvas_size
+from ..codec.packing.canvas import canvas_size, order_blocks
 from ..codec.reading.decoding import DecodedFrame, decode_frames
-from ..codec.reading.packets import read_packets
-from ..codec.reading.source import open_source
+from ..codec.reading.packets import PacketTable, read_packets
+from ..codec.reading.source import VideoSource, open_source
+from ..codec.tokenizer import ScoredGroup
 
 
 # What each policy prefers.
@@ -126,38 +130,80 @@ def whole(frames: np.ndarray, blocks_hw: tuple[int, int]) -> np.ndarray:
 
 def _keep_ranked(policy: str, clip: Clip, num_canvases: int, max_tokens: int) -> Kept | None:
     config = CodecStreamConfig(target_canvas=num_canvases, max_tokens=max_tokens)
-    plans = plan_groups(clip.table, clip.tokens_per_canvas, config)
+    shown, runs, canvases, known = [], [], 0, policy != "vectors"
+    for group, blocks in ranked_groups(policy, clip.source, clip.table, config):
+        shown.append(np.column_stack([group.frame_ids[blocks[:, 0]], blocks[:, 1:]]))
+        runs.append(np.unique(shown[-1][:, 0]))
+        canvases += group.num_canvases
+        known |= "motion" in group.evidence.signal_source
+    return Kept(patches(np.concatenate(shown)), canvases, np.concatenate(runs)) if known else None
+
+
+def ranked_groups(
+    policy: str,
+    source: VideoSource,
+    table: PacketTable,
+    config: CodecStreamConfig,
+    *,
+    seed: int = 0,
+    timestamp_tokens: Callable[[float], int] = timestamp_text_tokens,
+) -> Iterator[tuple[ScoredGroup, np.ndarray]]:
+    """
+    The groups of a video, scored by a simple ranking instead of the tokenizer's evidence.
+
+    Args:
+        policy (`str`): `"random"`, `"difference"`, `"vectors"` or `"gradient"`.
+        source (`VideoSource`), table (`PacketTable`): a video and its own packet table.
+        config (`CodecStreamConfig`): the options that hold for all policies.
+        seed (`int`): of the random blocks.
+        timestamp_tokens (`Callable[[float], int]`): language model tokens of the timestamp for a time in seconds.
+
+    Yields:
+        `(group, blocks)`, which [`~transformers_ov2.codec.tokenizer.pack`] makes a stream of: its score alone is
+        known, and `signal_source` is `"motion"` where a frame has vectors to rank by; the blocks are those of
+        [`~transformers_ov2.codec.tokenizer.select`].
+    """
+    size = canvas_size(source.height, source.width, config)
+    grid = size[0] // config.factor, size[1] // config.factor
+    plans = plan_groups(table, grid[0] * grid[1], config, timestamp_tokens)
     wanted = np.concatenate([plan.frames for plan in plans])
-    decoded = decode_frames(clip.source, clip.table, wanted, size=clip.size, side_data=policy == "vectors")
-    rng = np.random.default_rng(0)
-    blocks, runs, known = [], [], policy != "vectors"
+    decoded = decode_frames(
+        source, table, wanted, size=size, side_data=policy == "vectors", num_threads=config.num_threads or 1
+    )
+    rng = np.random.default_rng(seed)
     for plan in plans:
-        maps, before = [], None
-        for _ in plan.frames:
-            frame = next(decoded)
-            known |= frame.motion_vectors is not None
-            if policy == "difference":
-                cells = pool(frame.image.transpose(2, 0, 1), *(4 * side for side in clip.blocks))
-                maps.append(pool(np.abs(cells - (cells if before is None else before)).mean(axis=0), *clip.blocks))
-                before = cells
-            elif policy == "vectors":
-                maps.append(vector_lengths(frame, clip.blocks, (clip.source.height, clip.source.width)))
-            elif policy == "gradient":
-                maps.append(gradients(frame.image, clip.blocks))
-            else:
-                maps.append(rng.random(clip.blocks))
-        scores = np.stack(maps)
-        if policy == "random":
+        frames = list(itertools.islice(decoded, len(plan.frames)))
+        pictures, signal_source = [frame.picture for frame in frames], np.full(len(frames), "pixels")
+        if policy == "difference":
+            states = block_features(pictures, grid, config.merge)
+            scores = np.abs(np.diff(states, axis=0, prepend=states[:1])).mean(axis=3)
+        elif policy == "vectors":
+            scores = np.stack([vector_lengths(frame, grid, (source.height, source.width)) for frame in frames])
+            signal_source[[frame.motion_vectors is not None for frame in frames]] = "motion"
+        elif policy == "gradient":
+            scores = np.stack([gradients(frame.image, grid) for frame in frames])
+        else:
+            scores = rng.random((len(frames), *grid))
             # Only as many frames as may have a timestamp take part, or every frame would need one.
             scores[rng.permutation(len(scores))[plan.max_timestamps - 1 :]] = -1
-        budget = (plan.num_canvases - 1) * clip.tokens_per_canvas
+        unknown = dict.fromkeys(("motion", "residual", "bitrate", "change", "surprise"), np.zeros_like(scores))
+        group = ScoredGroup(
+            bounds=(plan.start, plan.end),
+            frame_ids=plan.frames,
+            pictures=pictures,
+            evidence=Evidence(
+                **unknown,
+                score=scores,
+                frame_ids=plan.frames,
+                seconds=table.seconds[plan.frames],
+                signal_source=signal_source,
+            ),
+            num_canvases=plan.num_canvases,
+            max_timestamps=plan.max_timestamps,
+        )
+        budget = (plan.num_canvases - 1) * grid[0] * grid[1]
         chosen = select_evidence(scores, budget, crowding_penalty=0.0, max_frames=plan.max_timestamps - 1)
-        chosen[:, 0] = plan.frames[chosen[:, 0]]
-        blocks += [whole(plan.frames[:1], clip.blocks), chosen]
-        runs += [plan.frames[:1], np.unique(chosen[:, 0])]
-    if not known:
-        return None
-    return Kept(patches(np.concatenate(blocks)), sum(plan.num_canvases for plan in plans), np.concatenate(runs))
+        yield group, order_blocks(0, chosen, grid)
 
 
 def vector_lengths(frame: DecodedFrame, blocks_hw: tuple[int, int], source_hw: tuple[int, int]) -> np.ndarray:
