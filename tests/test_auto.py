@@ -293,6 +293,17 @@ def test_pipeline_in_batches_gives_what_single_calls_give(generating, clip, kind
     assert batch == singles
 
 
+def test_pipeline_refuses_images_and_videos_in_one_batch(generating, clip):
+    """transformers' collation; one by one, and through the processor, they may be mixed."""
+    model, processor = generating
+    pipe = pipeline("image-text-to-text", model=model, processor=processor)
+    samples = [conversations("image", clip)[0], conversations("codec", clip)[0]]
+    options = {"generate_kwargs": {"max_new_tokens": 2}, "return_full_text": False}
+    with pytest.raises(ValueError, match="different keys. Cannot batch them"):
+        pipe(text=samples, batch_size=2, **options)
+    assert len(pipe(text=samples, **options)) == 2
+
+
 LOADED = "print(*(name for name in NAMES if name in sys.modules))"
 NAMES = (
     "torch",

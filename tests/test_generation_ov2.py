@@ -58,7 +58,7 @@ def greedy(model, inputs):
     return ids.tolist()
 
 
-# Strategies and caches. Contrastive search is remote code of the hub and does not belong here.
+# Strategies and caches.
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,20 @@ def test_compiled_decoding(model, inputs, greedy):
     compile_config._compile_all_devices = True
     output = model.generate(**inputs, **OPTIONS, cache_implementation="static", compile_config=compile_config)
     assert output.tolist() == greedy
+
+
+@pytest.mark.parametrize(
+    ("options", "repository"),
+    [
+        ({"penalty_alpha": 0.6, "top_k": 4}, "contrastive-search"),
+        ({"dola_layers": "low"}, "dola"),
+        ({"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5}, "group-beam-search"),
+        ({"num_beams": 2, "force_words_ids": [[5]]}, "constrained-beam-search"),
+    ],
+)
+def test_strategies_that_left_transformers_say_where_they_are(model, inputs, options, repository):
+    with pytest.raises(ValueError, match=f"trust_remote_code=True.*transformers-community/{repository}"):
+        model.generate(**inputs, **OPTIONS, **options)
 
 
 # Assisted decoding
