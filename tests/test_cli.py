@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 import transformers_ov2
 from transformers_ov2.cli import COMMANDS, ask, demo, main, tokenize
+from transformers_ov2.cli.loading import load
 from transformers_ov2.codec import read_assets, tokenize_video
 from transformers_ov2.codec.packing import assets
 
@@ -284,6 +285,19 @@ def test_ask_fails_before_it_loads_a_model(run, model, monkeypatch, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     code, _, err = run("ask", tmp_path / "bad.mp4", "--prompt", "?", "--model", model)
     assert code == 1 and "not a readable video" in err
+
+
+def test_pickled_weights_are_no_missing_ones(run, model, tmp_path):
+    """The sentence that the command ends with converts them."""
+    folder = shutil.copytree(ASSETS / "tiny-ov2", tmp_path / "pickled")
+    weights = load_file(model / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    code, _, err = run("ask", LAMP, "--prompt", "?", "--model", folder)
+    assert code == 1 and "in pickled files alone (pytorch_model.bin)" in err
+    eval(err.strip().split("write them anew: ")[1], {"AutoModelForImageTextToText": AutoModelForImageTextToText})
+    _, converted, is_random = load(str(folder))
+    assert not is_random
+    torch.testing.assert_close(converted.lm_head.weight, weights["lm_head.weight"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

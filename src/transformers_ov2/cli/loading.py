@@ -10,14 +10,24 @@ def load(name: str) -> tuple[Any, Any, bool]:
     """
     The processor and model of a folder or repository, and whether the model is random, its folder without
     weights.
+
+    Raises:
+        ValueError: the weights of the folder are pickled.
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     import transformers_ov2  # noqa: F401  registers OV2 with the AutoClasses
 
+    without_weights = Path(name).is_dir() and not any(Path(name).glob("*.safetensors"))
+    if without_weights and (pickled := sorted(Path(name).glob("pytorch_model*.bin"))):
+        raise ValueError(
+            f"{name} has its weights in pickled files alone ({pickled[0].name}), only safetensors are read. "
+            "If you trust them, write them anew: "
+            f"AutoModelForImageTextToText.from_pretrained({name!r}, use_safetensors=False).save_pretrained({name!r})"
+        )
     processor = AutoProcessor.from_pretrained(name)
-    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
+    if without_weights:
         torch.manual_seed(0)
         model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(name))
         return processor, model.eval(), True
