@@ -64,6 +64,10 @@ def test_compiled_as_one_graph(model, grid, pixel_values):
     expected = model(pixel_values, grid)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     assert_same(compiled(pixel_values, **precomputed), expected)
+    # The first window grows beyond `max_seqlen`.
+    precomputed["cu_seqlens"][1] += 4
+    with pytest.raises(RuntimeError, match="assert"):
+        compiled(pixel_values, **precomputed)
 
 
 @pytest.mark.slow
@@ -106,6 +110,15 @@ def test_full_model_takes_them_by_modality(tiny_config):
         (
             {"cu_seqlens": torch.tensor([0, 12], dtype=torch.int32), "grid_thw": torch.tensor([[1, 4, 4]])},
             "ends at 12, there are 16 patches",
+        ),
+        (
+            # As many patches as two windows of 8 would have.
+            {
+                "cu_seqlens": torch.tensor([0, 4, 16], dtype=torch.int32),
+                "grid_thw": torch.tensor([[1, 4, 4]]),
+                "max_seqlen": 8,
+            },
+            "`max_seqlen` is 8, but a window of `cu_seqlens` has 12 patches",
         ),
     ],
 )

@@ -149,20 +149,24 @@ class OV2VisionWindows:
         """
         Windows given by their boundaries, laid out without reading a value of a tensor, so that graphs can be
         captured: shorter windows are padded to `max_seqlen`. Without it, all must be equally long in a graph.
+
+        Raises:
+            ValueError: `cu_seqlens` does not end at `num_patches`, or a window is longer than `max_seqlen` (a failed
+                assertion of torch in a graph).
         """
         num_windows = len(cu_seqlens) - 1
         starts, ends = cu_seqlens[:-1], cu_seqlens[1:]
-        torch_compilable_check(
-            ends[-1] == num_patches, lambda: f"`cu_seqlens` ends at {int(ends[-1])}, there are {num_patches} patches."
-        )
+        lengths = ends - starts
         if max_seqlen is None:
-            if is_torchdynamo_compiling():
-                max_seqlen = num_patches // num_windows
-                torch_compilable_check(
-                    (ends - starts == max_seqlen).all(), "Pass `max_seqlen`: windows differ in length."
-                )
-            else:
-                max_seqlen = int((ends - starts).max())
+            max_seqlen = num_patches // num_windows if is_torchdynamo_compiling() else int(lengths.max())
+
+        def explain() -> str:
+            if ends[-1] != num_patches:
+                return f"`cu_seqlens` ends at {int(ends[-1])}, there are {num_patches} patches."
+            return f"`max_seqlen` is {max_seqlen}, but a window of `cu_seqlens` has {int(lengths.max())} patches."
+
+        # One check, hence one wait for the device.
+        torch_compilable_check((ends[-1] == num_patches) & (lengths <= max_seqlen).all(), explain)
         shapes = [(num_windows, max_seqlen)]
         if num_windows * max_seqlen == num_patches:
             return cls(cu_seqlens, max_seqlen, shapes)
