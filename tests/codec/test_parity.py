@@ -14,11 +14,11 @@ from transformers_ov2.codec import CodecStream, CodecStreamConfig, tokenize_vide
 from transformers_ov2.codec.deciding.pooling import block_sums
 from transformers_ov2.codec.deciding.readiness import partition_readiness, sample_frames
 from transformers_ov2.codec.deciding.scoring import score_frames
-from transformers_ov2.codec.deciding.signals.exact_bits import BitMaps, read_bits, score_bits
+from transformers_ov2.codec.deciding.signals.exact_bits import BitMaps, picture_window, read_bits, score_bits
 from transformers_ov2.codec.packing.canvas import canvas_size
 from transformers_ov2.codec.reading.decoding import decode_frames
 from transformers_ov2.codec.reading.orientation import Orientation
-from transformers_ov2.codec.reading.source import VideoError, open_source
+from transformers_ov2.codec.reading.source import VideoError, VideoSource, open_source
 
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "codec"
@@ -182,6 +182,27 @@ def test_scores_outside_readiness_leave_the_empty_column_out():
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores[:, 0, 0], 0)
     np.testing.assert_allclose(scores[:, 0, 1], 784 * np.minimum(np.log1p([100, 10]) / scale, 1), rtol=1e-6)
+
+
+def test_units_that_are_cut_off_keep_their_place_when_mirrored():
+    """A picture of two and a half rows of macroblocks: mirrored, the half one comes first."""
+    bits = np.array([[[0, 0], [50, 0], [0, 90]]], np.int32)
+    shape = {"coded_size": (40, 32)}
+    upright = VideoSource("upright", **shape)
+    mirrored = VideoSource("mirrored", **shape, orientation=Orientation(flipped_y=True))
+    turned = VideoSource("turned", **shape, orientation=Orientation(transposed=True, flipped_x=True))
+    maps = [
+        BitMaps(np.arange(1), here, here.shape[2], picture_window(source, 3, 2))
+        for source in (upright, mirrored, turned)
+        for here in [source.orientation.turn(bits)]
+    ]
+    assert [each.window for each in maps] == [((0, 2.5), (0, 2)), ((0.5, 3), (0, 2)), ((0, 2), (0.5, 3))]
+    sums = maps[0].block_sums(bits, (5, 2))
+    np.testing.assert_allclose(sums[0].T, [[0, 0, 25, 25, 0], [0, 0, 0, 0, 90]], atol=1e-4)
+    np.testing.assert_allclose(maps[1].block_sums(maps[1].bits, (5, 2)), sums[:, ::-1], atol=1e-4)
+    np.testing.assert_allclose(maps[2].block_sums(maps[2].bits, (2, 5))[0], sums[0].T[:, ::-1], atol=1e-4)
+    means = maps[1].block_means(maps[1].bits, (5, 2))
+    np.testing.assert_allclose(means[0, :, 1], [90, 0, 0, 0, 0], atol=1e-4)
 
 
 def test_no_bits_at_all_score_nothing():

@@ -81,7 +81,7 @@ def tokenize_video(
         isolate=isolate,
         **overrides,
     )
-    return CodecStream.concatenate(list(groups))
+    return CodecStream.concatenate(groups)
 
 
 def iter_groups(
@@ -250,6 +250,8 @@ def score(video: _Video, plans: list[GroupPlan], workers: Workers, clock: Clock)
         pictures = scorer.pictures
         with clock("score"):
             evidence = scorer.finish()
+        if plan is plans[-1]:
+            del scorer  # and with it what further frames would be compared with
         yield ScoredGroup(
             bounds=(start, plan.end),
             frame_ids=evidence.frame_ids,

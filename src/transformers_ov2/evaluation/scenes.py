@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthetic clips in which small events happen amid everything else that moves, flickers or hides in a real video.
 
-There are two sets of scenes. Whatever is chosen (constants, weights, rules) is chosen on the *development* set; the
+There are three sets of scenes. Whatever is chosen (constants, weights, rules) is chosen on the *development* set; the
 *evaluation* set only judges. They share the kinds and nothing else: other seeds, picture sizes, frame rates, textures,
-shapes of events, and other ways and speeds of moving. One scene gives the same file every time.
+shapes of events, and other ways and speeds of moving. The *holdout* set is the evaluation set with other seeds, which
+were first looked at when everything was chosen: it tells whether what was learnt from figures of the evaluation set
+holds. One scene gives the same file every time.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 from .events import Event, EventClip
 
 
-SETS = ("development", "evaluation")
+SETS = ("development", "evaluation", "holdout")
 
 # What else happens while the events do.
 KINDS = {
@@ -51,10 +53,10 @@ class Scene:
     """One clip of a set; `make_clip` renders and encodes it.
 
     Attributes:
-        name (`str`): of the clip, unique in its set.
+        name (`str`): of the clip, unique in all sets of its look.
         row (`str`): what it counts towards in a table: its kind, or the encoding or length that it differs by.
         kind (`str`): one of `KINDS`.
-        look (`str`): one of `SETS`: how its textures, shapes and motions are made.
+        look (`str`): `"development"` or `"evaluation"`: how its textures, shapes and motions are made.
         seed (`int`): of all that is random.
         width, height (`int`): in pixels.
         fps (`int`), seconds (`float`): frames per second, length.
@@ -87,7 +89,7 @@ def scenes(which: str, full: bool = False) -> list[Scene]:
     """The scenes of a set.
 
     Args:
-        which (`str`): `"development"` or `"evaluation"`.
+        which (`str`): one of `SETS`.
         full (`bool`): more seeds, longer clips, every encoding and length; otherwise what takes minutes to make.
 
     Raises:
@@ -95,16 +97,17 @@ def scenes(which: str, full: bool = False) -> list[Scene]:
     """
     if which not in SETS:
         raise ValueError(f"unknown set of scenes {which!r}: use one of {', '.join(SETS)}")
-    first = 1000 * SETS.index(which)
-    sizes = {"development": [(640, 360)], "evaluation": [(480, 270), (576, 432), (480, 480), (360, 640)]}[which]
-    fps = {"development": 25, "evaluation": 30}[which]
+    first, prefix = 1000 * SETS.index(which), "holdout " if which == "holdout" else ""
+    look = "development" if which == "development" else "evaluation"
+    sizes = {"development": [(640, 360)], "evaluation": [(480, 270), (576, 432), (480, 480), (360, 640)]}[look]
+    fps = {"development": 25, "evaluation": 30}[look]
     found = []
 
     def add(row: str, kind: str, copies: int, **changes):
         for copy in range(copies):
             # An encoding or a length differs from the plain clip of its kind and seed by nothing else.
             width, height = sizes[(copy + list(KINDS).index(kind)) % len(sizes)]
-            base = Scene(f"{row}-{copy}", row, kind, which, first + copy, width, height, fps)
+            base = Scene(f"{prefix}{row}-{copy}", row, kind, look, first + copy, width, height, fps)
             found.append(replace(base, **changes))
 
     for kind in KINDS:
@@ -132,7 +135,7 @@ def scenes(which: str, full: bool = False) -> list[Scene]:
             events = min(seconds, 24)
             size = {"width": 480, "height": 272} if which == "development" else {"width": 448, "height": 252}
             add(f"{seconds} s", kind, 1, seconds=float(seconds), num_events=events, b_frames=False, **size)
-            found[-1] = replace(found[-1], name=f"{seconds} s-{kind}")
+            found[-1] = replace(found[-1], name=f"{prefix}{seconds} s-{kind}")
     return found
 
 
@@ -159,10 +162,10 @@ def make_clip(scene: Scene) -> EventClip:
     Raises:
         `ValueError`: unknown kind or look.
     """
-    if scene.kind not in KINDS or scene.look not in SETS:
+    if scene.kind not in KINDS or scene.look not in _LOOKS:
         raise ValueError(
             f"unknown kind or look {scene.kind!r}, {scene.look!r}: use one of {', '.join(KINDS)} and of "
-            f"{', '.join(SETS)}"
+            f"{', '.join(_LOOKS)}"
         )
     stage = _Stage(scene)
     buffer = io.BytesIO()

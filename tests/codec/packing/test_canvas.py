@@ -144,6 +144,17 @@ def test_concatenate():
     assert joined.signal_shares == {"pixels": 0.5, "motion": 0.4, "residual": 0.1}
 
 
+def test_a_single_stream_is_not_copied():
+    stream = random_stream(2)
+    assert np.shares_memory(CodecStream.concatenate(iter([stream])).canvases, stream.canvases)
+
+
+def test_frames_are_packed_some_blocks_at_a_time(monkeypatch):
+    whole = random_stream(frames=1)
+    monkeypatch.setattr("transformers_ov2.codec.packing.canvas.PACKED_PIXELS", 5 * 8 * 8)
+    np.testing.assert_array_equal(random_stream(frames=1).canvases, whole.canvases)
+
+
 def test_concatenate_nothing():
     with pytest.raises(ValueError, match="no stream"):
         CodecStream.concatenate([])

@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 
-from ..reading.pictures import PlanarPicture
+from ..reading.pictures import PlanarPicture, planes_to_rgb
 
+
+# Pixels that are looked at together.
+BAND_PIXELS = 2**17
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -27,14 +30,25 @@ def is_bad_frame(picture: PlanarPicture) -> bool:
         lost = ((green > 150) & (np.maximum(red, blue) < 120)).mean() > 0.2
         if not lost and green.mean() - max(red.mean(), blue.mean()) < 60:
             return False
-    pixels = picture.to_rgb().reshape(-1, 3).astype(np.float32)
-    luma = pixels @ _LUMA
-    mean, std = pixels.mean(axis=0), pixels.std(axis=0)
-    if luma.mean() <= 8 and luma.std() <= 6:
+    count, total, squares, green_pixels = 0, np.zeros(4), np.zeros(4), 0
+    low, high = np.full(4, np.inf), np.full(4, -np.inf)
+    rows = max(1, BAND_PIXELS // picture.size[1])
+    for first in range(0, picture.size[0], rows):
+        pixels = planes_to_rgb(picture.planes[:, first : first + rows], color).reshape(-1, 3).astype(np.float32)
+        red, green, blue = pixels.T
+        green_pixels += int(((green >= 180) & (red <= 90) & (blue <= 90)).sum())
+        values = np.stack([red, green, blue, pixels @ _LUMA])
+        count += len(pixels)
+        total += values.sum(axis=1, dtype=np.float64)
+        squares += np.square(values).sum(axis=1, dtype=np.float64)
+        low, high = np.minimum(low, values.min(axis=1)), np.maximum(high, values.max(axis=1))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    (red, green, blue, luma), extent = mean, high - low
+    if luma <= 8 and std[3] <= 6:
         return True
-    if luma.std() <= 4 and (std <= 4).all() and (np.ptp(pixels, axis=0) <= 12).all():
+    if (std <= 4).all() and (extent[:3] <= 12).all():
         return True
-    red, green, blue = pixels.T
-    if ((green >= 180) & (red <= 90) & (blue <= 90)).mean() >= 0.35:
+    if green_pixels >= 0.35 * count:
         return True
-    return bool(mean[1] > 120 and mean[1] - max(mean[0], mean[2]) > 80 and std[1] < 50)
+    return bool(green > 120 and green - max(red, blue) > 80 and std[1] < 50)

@@ -18,7 +18,7 @@ from .grouping import choose_frames, count_groups, partition_fixed, partition_pa
 # Frames that are scored for each frame that may give blocks, at least.
 FRAMES_TO_CHOOSE_FROM = 2
 # Memory for the frames of a group, in bytes.
-HELD_BYTES = 160 * 2**20
+HELD_BYTES = 150 * 2**20
 
 
 @dataclass

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,3 +81,7 @@ class FrameFeatures:
             grey=mean_colour(colours),
             luma=luma,
         )
+
+    def remembered(self) -> FrameFeatures:
+        """What later frames are compared with: without the picture and the side data of the frame."""
+        return replace(self, frame=replace(self.frame, picture=None, motion_vectors=None, quantiser_steps=None))

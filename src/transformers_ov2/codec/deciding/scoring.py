@@ -18,7 +18,7 @@ from ..workers import Workers
 from .compensation import compensate
 from .features import FrameFeatures
 from .fusion import CONSTANTS, Evidence, fuse, surprise
-from .pooling import block_sums, colour_distance, pool
+from .pooling import colour_distance, pool
 from .signals.bitrate import fill_key_frames, spread_bits, vector_bits
 from .signals.exact_bits import BitMaps, score_bits
 from .signals.motion import MAX_REFERENCE_DISTANCE, MotionFields, find_references, motion_energy
@@ -124,7 +124,7 @@ class Scorer:
         if self.bits is not None:
             maps = self.bits.take(frame_ids.tolist())
             score = score_bits(maps, self.size, self.config)
-            bits = block_sums(maps.bits[:, :, : maps.columns].astype(np.float32), self.blocks_hw)
+            bits = maps.block_sums(maps.bits[:, :, : maps.columns], self.blocks_hw)
             others = dict.fromkeys(("motion", "residual", "change", "surprise"), np.zeros_like(score))
             source = np.full(len(score), "bits")
             return Evidence(bitrate=bits, score=score, signal_source=source, **others, **place)
@@ -147,7 +147,7 @@ class Scorer:
         seconds = self.table.seconds[[each.frame.index for each in known]]
         old = int(np.searchsorted(seconds, self.table.seconds[last] - CONSTANTS.memory_seconds, side="right")) - 1
         near = next(at for at, each in enumerate(known) if each.frame.index > last - MAX_REFERENCE_DISTANCE)
-        self._context, self._batch = known[max(0, min(old, near)) :], []
+        self._context, self._batch = [each.remembered() for each in known[max(0, min(old, near)) :]], []
 
 
 def measure(

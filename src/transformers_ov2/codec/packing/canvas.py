@@ -16,6 +16,10 @@ from ..deciding.fusion import Evidence
 from ..reading.pictures import PlanarPicture, planes_to_rgb
 
 
+# Pixels of blocks that are converted at once.
+PACKED_PIXELS = 2**18
+
+
 @dataclass
 class CodecStream:
     """
@@ -152,21 +156,23 @@ class CodecStream:
     def concatenate(streams: Iterable[CodecStream]) -> CodecStream:
         """
         Join the streams of consecutive groups of one video. Timings add up; evidence is kept when all of them have it.
-        Of an iterator that makes the groups one by one, no more than one is in memory besides the result.
+        Of an iterator that makes the groups one by one, no more than one is in memory besides the result. The canvases
+        of a single stream are not copied.
 
         Raises:
             ValueError: there are no streams.
         """
         parts, canvases, filled = [], None, 0
         for stream in streams:
-            if canvases is None:
-                canvases = np.empty_like(stream.canvases)
             end = filled + len(stream.canvases)
-            if end > len(canvases):
-                larger = np.empty((max(end, 2 * len(canvases)), *canvases.shape[1:]), np.uint8)
-                larger[:filled] = canvases[:filled]
-                canvases = larger
-            canvases[filled:end] = stream.canvases
+            if canvases is None:
+                canvases = stream.canvases
+            else:
+                if end > len(canvases):
+                    larger = np.empty((max(end, 2 * len(canvases)), *canvases.shape[1:]), np.uint8)
+                    larger[:filled] = canvases[:filled]
+                    canvases = larger
+                canvases[filled:end] = stream.canvases
             parts.append(replace(stream, canvases=None))
             filled = end
         if canvases is None:
@@ -267,8 +273,10 @@ def pack_blocks(
 
     canvases = np.empty((len(blocks) // (rows * columns), rows, f, columns, f, 3), np.uint8)
     canvas, at = np.divmod(np.arange(len(blocks)), rows * columns)
-    # Blocks of one frame in a row are converted together.
-    for here in np.split(np.arange(len(blocks)), np.flatnonzero(np.diff(frame)) + 1):
+    # Blocks of one frame in a row are converted together, some at a time.
+    start = np.flatnonzero(np.diff(frame, prepend=-1))
+    start = np.union1d(start, np.arange(0, len(blocks), max(1, PACKED_PIXELS // f**2)))
+    for here in np.split(np.arange(len(blocks)), start[1:]):
         picture = pictures[frame[here[0]]]
         tiles = picture.planes.reshape(3, rows, f, columns, f)[:, row[here], :, column[here]]
         tiles = planes_to_rgb(tiles.swapaxes(0, 1), picture.color)  # (blocks of this frame, f, f, 3)

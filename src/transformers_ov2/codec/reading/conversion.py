@@ -31,7 +31,7 @@ class DecodedFrame:
 
     Attributes:
         index (`int`): presentation index in the packet table.
-        picture (`PlanarPicture`): its pixels, at `size` when one was asked for.
+        picture (`PlanarPicture`): its pixels, at `size` when one was asked for; None once nobody needs them.
         pict_type (`str`): `"I"`, `"P"`, `"B"` or `""`.
         motion_vectors (structured array `[num_vectors]`, *optional*): FFmpeg's `AVMotionVector`, its fields by name:
             block centre `dst_x`, `dst_y` and size `w`, `h` in pixels of the source's `width` and `height`; the block
@@ -45,7 +45,7 @@ class DecodedFrame:
     """
 
     index: int
-    picture: PlanarPicture
+    picture: PlanarPicture | None
     pict_type: str
     motion_vectors: np.ndarray | None = None
     quantiser_steps: np.ndarray | None = None

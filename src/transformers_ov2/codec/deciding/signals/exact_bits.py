@@ -8,7 +8,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,15 +32,50 @@ class BitMaps:
         bits (`np.ndarray` of shape `(num_frames, rows, stride)`, int32): bits per unit.
         columns (`int`): units per row of the picture. H.264's maps have one more, an empty one, in memory:
             `stride = columns + 1`.
+        window (`tuple[tuple[float, float], tuple[float, float]]`, *optional*): where the picture begins and ends in
+            the map, in rows and in columns of units. A picture whose sides are no multiples of a unit covers its last
+            units only in part, or the first ones where it is mirrored. All of them when not given.
     """
 
     frames: np.ndarray
     bits: np.ndarray
     columns: int
+    window: tuple[tuple[float, float], tuple[float, float]] | None = None
 
     def take(self, frames: Sequence[int]) -> BitMaps:
         """The maps of some of the frames."""
-        return BitMaps(np.asarray(frames), self.bits[np.searchsorted(self.frames, frames)], self.columns)
+        return replace(self, frames=np.asarray(frames), bits=self.bits[np.searchsorted(self.frames, frames)])
+
+    def block_sums(self, values: np.ndarray, blocks_hw: tuple[int, int]) -> np.ndarray:
+        """
+        Sums over blocks of what each unit has, spread over the part of it that is in the picture.
+
+        Args:
+            values (`np.ndarray` of shape `(num_frames, rows, columns)`): of the units.
+            blocks_hw (`tuple[int, int]`): blocks per column and row.
+
+        Returns:
+            float32 `np.ndarray` of shape `(num_frames, block_rows, block_columns)`.
+        """
+        rows, columns = (
+            overlap / np.maximum(overlap.sum(axis=0), 1e-6) for overlap in self._overlaps(values.shape[1:], blocks_hw)
+        )
+        return (rows @ values @ columns.T).astype(np.float32)
+
+    def block_means(self, values: np.ndarray, blocks_hw: tuple[int, int]) -> np.ndarray:
+        """Means over blocks, likewise."""
+        rows, columns = (
+            overlap / overlap.sum(axis=1, keepdims=True) for overlap in self._overlaps(values.shape[1:], blocks_hw)
+        )
+        return (rows @ values @ columns.T).astype(np.float32)
+
+    def _overlaps(self, units_hw: tuple[int, int], blocks_hw: tuple[int, int]) -> Iterator[np.ndarray]:
+        """How much of each unit is in each block, `(blocks, units)`: of rows, and of columns."""
+        window = self.window or tuple((0, units) for units in units_hw)
+        for units, blocks, (start, end) in zip(units_hw, blocks_hw, window):
+            edges = np.linspace(start, end, blocks + 1)[:, None]
+            unit = np.arange(units)
+            yield np.maximum(np.minimum(unit + 1, edges[1:]) - np.maximum(unit, edges[:-1]), 0)
 
 
 def read_bits(source: VideoSource, frames: np.ndarray) -> BitMaps:
@@ -78,12 +113,29 @@ def read_bits(source: VideoSource, frames: np.ndarray) -> BitMaps:
     unit, width = ("mb_bit_cost", "mb_width") if source.codec == "h264" else ("ctu_bit_cost", "ctb_width")
     if missing := [frame for frame in frames.tolist() if unit not in costs.get(frame, {})]:
         raise VideoError(f"{source.name}: codec-video-prep gives no bits for frame {missing[0]}.")
-    # As displayed, like everything else.
     bits, columns = np.stack([costs[frame][unit] for frame in frames.tolist()]), costs[frames[0]][width]
+    window = picture_window(source, bits.shape[1], columns)
+    # As displayed, like everything else.
     if source.orientation != Orientation():
         bits = source.orientation.turn(bits[..., :columns])
         columns = bits.shape[-1]
-    return BitMaps(frames, bits, columns)
+    return BitMaps(frames, bits, columns, window)
+
+
+def picture_window(source: VideoSource, rows: int, columns: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The `window` of `BitMaps` with so many rows and columns of units of a decoded picture."""
+    window = []
+    for side, units in zip(source.coded_size, (rows, columns)):
+        # A coding tree unit has 16, 32 or 64 pixels.
+        unit = next((size for size in (16, 32, 64) if -(-side // size) == units), side / units)
+        window.append((0, side / unit, units))
+    if source.orientation.transposed:
+        window.reverse()
+    flipped = source.orientation.flipped_y, source.orientation.flipped_x
+    rows, columns = (
+        (units - end, units) if mirrored else (start, end) for (start, end, units), mirrored in zip(window, flipped)
+    )
+    return rows, columns
 
 
 @contextlib.contextmanager
@@ -121,6 +173,8 @@ def score_bits(maps: BitMaps, size: tuple[int, int], config: CodecStreamConfig) 
     cost = np.log1p(np.maximum(bits, 0, dtype=np.float32))
     scale = np.percentile(cost, PERCENTILE, axis=(1, 2) if as_released else None, keepdims=True)
     cost = np.minimum(cost / np.where(scale > 0, scale, 1), 1)
+    if not as_released:
+        return config.factor**2 * maps.block_means(cost, (size[0] // config.factor, size[1] // config.factor))
     rows = _pixels_per_unit(bits.shape[1], size[0], config.factor)
     columns = _pixels_per_unit(bits.shape[2], size[1], config.factor)
     return (rows @ cost @ columns.T).astype(np.float32)
