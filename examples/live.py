@@ -3,7 +3,7 @@
 """Asks a model about a video that is still coming in: a growing file, a camera, a network stream.
 
     python examples/live.py recording.ts --model MODEL --prompt "What is happening now?"
-    python examples/live.py rtsp://camera.local/stream --model MODEL --every 5 --window 20
+    python examples/live.py rtsp://camera.local/stream --option rtsp_transport=tcp --model MODEL --every 5 --window 20
     python examples/live.py /dev/video0 --model MODEL                        # a webcam (Linux)
 
 A thread reads and tokenizes: a group of 1.5 to 6 seconds is there as soon as its last frame is. Every --every seconds
@@ -54,11 +54,11 @@ class GrowingFile(io.RawIOBase):
         super().close()
 
 
-def open_camera(source: str, timeout: float) -> BinaryIO:
+def open_camera(source: str, timeout: float, options: dict[str, str]) -> BinaryIO:
     """The video of a device or URL as MPEG-TS, written into a pipe by a thread: packets as they are, or encoded."""
     reading, writing = os.pipe()
     device = source.startswith("/dev/")
-    camera = av.open(source, format="v4l2" if device else None, timeout=timeout)
+    camera = av.open(source, format="v4l2" if device else None, timeout=timeout, options=options)
     stream = camera.streams.video[0]
 
     def copy() -> None:
@@ -75,8 +75,11 @@ def open_camera(source: str, timeout: float) -> BinaryIO:
                     out.mux(encoder.encode(frame))
             else:
                 target = out.add_stream_from_template(stream)
+                started = False
                 for packet in camera.demux(stream):
-                    if packet.dts is not None:
+                    # A stream is joined anywhere, and the first packets of RTSP have no times.
+                    started = started or (packet.is_keyframe and packet.dts is not None)
+                    if started and packet.dts is not None:
                         packet.stream = target
                         out.mux(packet)
 
@@ -132,6 +135,14 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two questions, at least")
     parser.add_argument("--window", type=float, default=20.0, help="seconds of video that a question is about")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds without news after which it has ended")
+    parser.add_argument(
+        "--option",
+        type=lambda text: text.split("=", 1),
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of FFmpeg, for a device or URL: rtsp_transport=tcp, video_size=640x480",
+    )
     parser.add_argument("--max-pixels", type=int, default=150_000, help="pixels of a canvas")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     args = parser.parse_args()
@@ -141,7 +152,7 @@ def main() -> None:
     if Path(args.source).is_file():
         file = GrowingFile(args.source, args.timeout)
     else:
-        file = open_camera(args.source, args.timeout)
+        file = open_camera(args.source, args.timeout, dict(args.option))
     window = Window(iter_live_groups(file, name=args.source, max_pixels=args.max_pixels), args.window)
     seen, asked = 0, -args.every
     while (found := window.wait(seen)) is not None:

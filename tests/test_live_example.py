@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""`examples/live.py` on a file that grows while it is asked about, and on a stream that is copied."""
+"""`examples/live.py` on a file that grows while it is asked about, and on network streams, which are copied."""
 
 import re
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +17,7 @@ from transformers_ov2.codec import iter_live_groups
 
 @pytest.fixture(scope="module")
 def content() -> bytes:
-    return clip_bytes(moving_frames(200, 56, 84), fmt="mpegts")
+    return clip_bytes(moving_frames(200, 56, 84), fmt="mpegts", options={"g": "20"})
 
 
 @pytest.fixture
@@ -65,8 +67,47 @@ def test_growing_file(tmp_path, live, content):
     assert windows[-1][0] > 0
 
 
-def test_copied_stream(tmp_path, live, content):
+# Packets of a clip to an address where somebody is about to listen. A process of its own, as cameras are.
+SEND = """
+import sys, time, av
+
+path, target, form = sys.argv[1:]
+options = {"rtsp_transport": "tcp"} if form == "rtsp" else {}
+for _ in range(200):
+    try:
+        with av.open(path) as clip, av.open(target, "w", format=form, options=options) as out:
+            stream = out.add_stream_from_template(clip.streams.video[0])
+            for packet in clip.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "form", "options"),
+    [
+        ("tcp://127.0.0.1:{port}?listen=1", "tcp://127.0.0.1:{port}", "mpegts", []),
+        (
+            *("rtsp://127.0.0.1:{port}/a", "rtsp://127.0.0.1:{port}/a", "rtsp"),
+            ["--option", "rtsp_flags=listen", "--option", "listen_timeout=30"],
+        ),
+    ],
+    ids=["tcp", "rtsp"],
+)
+def test_network_stream(tmp_path, live, content, source, target, form, options):
     path = tmp_path / "clip.ts"
     path.write_bytes(content)
-    windows = live(f"file:{path}", "--every", "0", "--timeout", "3")
-    assert windows[-1][1] > 7.5
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen([sys.executable, "-c", SEND, path, target.format(port=port), form]) as sender:
+        try:
+            windows = live(source.format(port=port), "--every", "0", "--timeout", "30", *options)
+        finally:
+            sender.kill()
+    # RTSP begins with the second key frame: the first packets have no times.
+    assert windows[-1][1] > (6.5 if form == "rtsp" else 7.5)
