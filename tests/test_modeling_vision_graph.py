@@ -79,6 +79,20 @@ def test_exported(model, grid, pixel_values):
     assert_same(program.module()(other, **precomputed), model(other, grid))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["sdpa"], indirect=True)
+@torch.no_grad()
+def test_exporter_of_transformers(model, grid, pixel_values):
+    """Its own derivation from the grid knows no windows of four frames, so it is given what is precomputed here."""
+    exporters = pytest.importorskip("transformers.exporters.exporter_dynamo", reason="needs transformers' exporters")
+    configs = pytest.importorskip("transformers.exporters.configs")
+    precomputed = model.precompute_inputs(grid)
+    inputs = {"pixel_values": pixel_values, **precomputed}
+    exported = exporters.DynamoExporter().export(model, inputs, configs.DynamoConfig())
+    other = torch.randn_like(pixel_values)
+    assert_same(exported(pixel_values=other, **precomputed), model(other, grid))
+
+
 @torch.no_grad()
 def test_full_model_takes_them_by_modality(tiny_config):
     model = OV2ForConditionalGeneration(tiny_config()).eval()

@@ -70,6 +70,22 @@ def test_decoded_video_column(processor, expected):
     torch.testing.assert_close(found["pixel_values_videos"], expected["pixel_values_videos"], rtol=0, atol=0)
 
 
+def test_torchcodec_itself(processor, expected):
+    decoders = pytest.importorskip("torchcodec.decoders", reason="needs torchcodec", exc_type=ImportError)
+    column = datasets.Dataset.from_dict({"video": [str(CLIP)]}).cast_column("video", datasets.Video())
+    assert isinstance(column[0]["video"], decoders.VideoDecoder)
+    found = processor(column[0]["video"], return_tensors="pt")
+    torch.testing.assert_close(found["pixel_values_videos"], expected["pixel_values_videos"], rtol=0, atol=0)
+
+    decoder, options = decoders.VideoDecoder(str(CLIP)), {"video_backend": "frames", "return_tensors": "pt"}
+    batch = decoder.get_frames_in_range(0, 8)
+    for frames in (batch, decoder[0:8]):
+        found, plain = processor(frames, **options), processor(batch.data.permute(0, 2, 3, 1).numpy(), **options)
+        torch.testing.assert_close(found["pixel_values_videos"], plain["pixel_values_videos"])
+    with pytest.raises(TypeError, match="has no motion vectors"):
+        processor(decoder)
+
+
 def test_frames_of_decord(processor):
     frames = np.random.default_rng(0).integers(0, 255, (8, 56, 56, 3), dtype=np.uint8)
 
