@@ -9,7 +9,8 @@
 
 --fidelity  PSNR of every frame rebuilt from the tokens, at equal language model tokens, timestamps included
 --recall    share of known events that a token shows, on synthetic scenes, at equal tokens likewise. What was chosen by
-            measurement was chosen on the development set; the evaluation set judges
+            measurement was chosen on the development set; the evaluation set judges, and the holdout set has seeds
+            that were first looked at when all was chosen
 --signals   the stock signals against the exact bits of each block (needs the reference, which reads them)
 --speed     seconds and where they go, clips of many shapes at 32, 64 and 128 canvases: `benchmark_speed.py`, which
             measures memory as well
