@@ -40,7 +40,8 @@ ABLATIONS = {
     "evidence without residual": {"residual_weight": 0.0},
     "evidence without bitrate": {"bitrate_weight": 0.0},
 }
-INPUT_ABLATIONS = ("positions zeroed", "timestamps removed")
+# Without pixels a model can still answer from how many blocks a timestamp has: what it sees is the difference.
+INPUT_ABLATIONS = ("positions zeroed", "timestamps removed", "pixels shuffled")
 ABLATION_BUDGET = 8
 MAX_NEW_TOKENS = {"jumps": 176, "grounding": 24, "count": 4}
 
@@ -101,6 +102,10 @@ class Asker:
             raise RuntimeError(f"{run.name} took {tokens} tokens of {budget_tokens(run.canvases)}.")
         if run.change == "positions zeroed":
             inputs["video_patch_positions"] = torch.zeros_like(inputs["video_patch_positions"])
+        elif run.change == "pixels shuffled":
+            pixels = inputs["pixel_values_videos"]
+            order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
+            inputs["pixel_values_videos"] = pixels[order]
         elif run.change == "timestamps removed":
             ids, keep, inside = inputs["input_ids"][0].tolist(), [], False
             for token in ids:

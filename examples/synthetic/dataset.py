@@ -117,10 +117,8 @@ def make_text_row(seed: int) -> dict:
     words behind the timestamps, "jump" where the figure leaves the ground and "on" and "off" for the lamp.
     """
     rng = np.random.default_rng([8, seed])
-    rate, seconds = rng.integers(8, 13), rng.integers(6, 31)
     number = int(rng.integers(3, 8))
-    frames = np.sort(rng.choice(rate * seconds, number, replace=False))
-    times = frames / rate
+    times = np.sort(rng.choice(100 * rng.integers(6, 31), number, replace=False)) / 100
     jumps = rng.random(number) < rng.uniform(0.05, 0.6)
     start, end = np.sort(rng.choice(number, 2, replace=False))
     newline = rng.random() < 0.6  # as after the blocks of codec videos
