@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
+import functools
 import importlib.metadata
 import json
 import os
@@ -228,7 +229,10 @@ def test_ctrl_c(tmp_path):
     pipe = tmp_path / "clip.mp4"
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "transformers_ov2", "inspect", pipe]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Shells have what they run in the background ignore the signal, and children inherit that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, preexec_fn=heard, **pipes) as process:
         with open(pipe, "wb"):  # opens once the command reads
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
