@@ -60,12 +60,13 @@ class CodecStreamConfig:
             `"auto"` is `"stock"`: exact bits are used only when asked for by name.
         source_frames_per_canvas (`int`, defaults to 8):
             At most this many source frames per canvas give blocks (`"packet_energy"` and `"fixed"`).
-        frame_budget (`int`, defaults to 512):
+        frame_budget (`int`, *optional*):
             About as many source frames are decoded at canvas size and scored, evenly spread over those that others are
             predicted from: all of them in shorter videos, the sparser the longer the video. There are more where
-            `source_frames_per_canvas` asks for it, and fewer where memory does (`"packet_energy"` and `"fixed"`). At 8
-            canvases, 512 found every event of a development scene of 38 seconds and 96 % at 120 seconds; 1024 found
-            all, in about a fifth more time.
+            `source_frames_per_canvas` asks for it, and fewer where memory does (`"packet_energy"` and `"fixed"`). When
+            not given, it is 512, and no more frames are scored than it takes to look at one every tenth of a second,
+            and at as many as may give blocks. At 8 canvases, 512 found every event of a development scene of 38
+            seconds and 96 % at 120 seconds; 1024 found all, in about a fifth more time.
         motion_weight (`float`, defaults to 0.0):
             Weight of motion energy in the score of a block (stock evidence). By default motion counts through the
             residual that it leaves and the bits of its vectors: on its own it lowers the rebuild by 0.03 dB at 0.05
@@ -103,7 +104,7 @@ class CodecStreamConfig:
     selection: str = "evidence"
     bit_source: str = "auto"
     source_frames_per_canvas: int = 8
-    frame_budget: int = 512
+    frame_budget: int | None = None
     motion_weight: float = 0.0
     residual_weight: float = 0.25
     bitrate_weight: float = 0.25
@@ -123,7 +124,6 @@ class CodecStreamConfig:
             "min_pixels",
             "max_pixels",
             "source_frames_per_canvas",
-            "frame_budget",
             "min_group_frames",
             "max_group_frames",
         ):
@@ -131,8 +131,9 @@ class CodecStreamConfig:
         if self.target_canvas != "auto":
             self._set_int("target_canvas", least=1, kind='an integer or "auto"')
         self._set_int("num_threads", least=0)
-        if self.max_tokens is not None:
-            self._set_int("max_tokens", least=1)
+        for name in ("frame_budget", "max_tokens"):
+            if getattr(self, name) is not None:
+                self._set_int(name, least=1)
         for name in ("motion_weight", "residual_weight", "bitrate_weight", "crowding_penalty"):
             self._set_float(name, least=0.0)
         self._check_choice("grouping", GROUPINGS)

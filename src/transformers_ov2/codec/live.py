@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .config import CodecStreamConfig
-from .deciding.budget import held_frames, timestamp_text_tokens
+from .deciding.budget import FRAME_BUDGET, held_frames, timestamp_text_tokens
 from .deciding.grouping import BIN_SECONDS, MAX_GROUP_SECONDS, MIN_GROUP_SECONDS, choose_frames
 from .deciding.scoring import score_frames
 from .packing.canvas import CodecStream, canvas_size
@@ -165,7 +165,7 @@ class _Group:
             return
         self.held.append(at)
         rows, columns = (side // self.config.factor for side in frame.decoded.picture.size)
-        most = min(self.config.frame_budget, held_frames(rows * columns, self.config))
+        most = min(self.config.frame_budget or FRAME_BUDGET, held_frames(rows * columns, self.config))
         if len(self.held) > max(most, self.config.images_per_group) + len(self.first_of_bins):
             self.step *= 2
             for at in self.held:

@@ -16,6 +16,7 @@ from transformers_ov2.codec.reading.source import open_source
 
 
 CONFIG = CodecStreamConfig()
+GIVEN = CodecStreamConfig(frame_budget=100)
 
 
 def make_table(sizes, *, fps=25.0, seconds=None, keys=(0,), references=None) -> PacketTable:
@@ -129,6 +130,17 @@ def test_candidates_are_no_further_apart_than_a_tenth_of_a_second(fps, distance,
     )
 
 
+@pytest.mark.parametrize("fps, step", [(12.0, 1), (20.0, 2), (25.0, 2), (30.0, 3), (60.0, 6)])
+def test_no_more_candidates_than_it_takes(fps, step):
+    """A tenth of a second apart where all pictures are references, or as many as may give blocks; all when asked."""
+    n = 40 * step + 1
+    table = make_table(np.random.default_rng(0).integers(10, 1000, n), fps=fps)
+    np.testing.assert_array_equal(choose_frames(table, (step, n), 8, n, CONFIG), range(step, n, step))
+    many = choose_frames(table, (0, n), 60, n, CONFIG)
+    assert len(many) == min(60, n) and np.diff(many, append=n).max() <= 2 * step
+    np.testing.assert_array_equal(choose_frames(table, (0, n), 8, n, GIVEN), np.arange(n))
+
+
 @pytest.mark.parametrize("limit", [1, 4, 32])
 def test_there_are_frames_to_fill_the_canvases(limit):
     table = make_table(np.ones(50), fps=1000.0, references=np.arange(50) == 0)
@@ -147,7 +159,7 @@ def test_largest_other_pictures_fill_up_to_half_the_limit():
 @pytest.mark.parametrize("gop", [40, 10**6])
 def test_candidates_get_sparser_with_length_and_reach_the_end(n, gop):
     table = make_table(np.random.default_rng(0).integers(10, 1000, n), keys=range(0, n, gop))
-    chosen = choose_frames(table, (0, n), 32, 100, CONFIG)
+    chosen = choose_frames(table, (0, n), 32, 100, GIVEN)
     assert len(chosen) == 100 and chosen[0] == 0
     assert np.diff(chosen, append=n).min() >= 1 and np.diff(chosen, append=n).max() <= 2 * np.ceil((n - 1) / 99)
 
@@ -156,7 +168,7 @@ def test_of_a_run_the_largest_packet_is_the_candidate():
     sizes = np.full(1000, 100)
     sizes[5::20] = 5000
     sizes[250::250] = 10**6  # key frames, whose bytes say nothing
-    chosen = choose_frames(make_table(sizes, keys=range(0, 1000, 250)), (0, 1000), 32, 100, CONFIG)
+    chosen = choose_frames(make_table(sizes, keys=range(0, 1000, 250)), (0, 1000), 32, 100, GIVEN)
     assert np.isin(np.arange(5, 1000, 20), chosen).all()
 
 
@@ -164,7 +176,7 @@ def test_of_a_run_the_largest_packet_is_the_candidate():
 def test_a_very_long_video_is_decoded_in_part_and_looked_at_to_its_end(gop):
     n, most = 50_000, 100
     table = make_table(np.random.default_rng(0).integers(10, 1000, n), keys=range(0, n, gop))
-    chosen = choose_frames(table, (0, n), 32, most, CONFIG)
+    chosen = choose_frames(table, (0, n), 32, most, GIVEN)
     assert len(chosen) == most
     assert np.diff(chosen, append=n).max() <= 2 * np.ceil((n - 1) / (most - 1))
     _, last = np.unique((chosen // gop)[::-1], return_index=True)
@@ -178,6 +190,6 @@ def test_choices_of_any_size(n):
     rng = np.random.default_rng(n)
     table = make_table(rng.integers(1, 9, n), keys=rng.integers(0, n, 3), references=rng.random(n) < 0.7)
     for most in range(4, n + 2):
-        chosen = choose_frames(table, (n // 5, n), 8, most, CONFIG)
+        chosen = choose_frames(table, (n // 5, n), 8, most, GIVEN)
         assert chosen[0] == n // 5 and (np.diff(chosen) > 0).all() and len(chosen) <= most
         assert len(chosen) >= min(4, n - n // 5)

@@ -15,7 +15,9 @@ from ..reading.packets import PacketTable
 from .grouping import choose_frames, count_groups, partition_fixed, partition_packet_energy
 
 
-# Frames that are scored for each frame that may give blocks, at least.
+# `frame_budget` where none is given.
+FRAME_BUDGET = 512
+# Frames that long videos have scored for each frame that may give blocks, at least.
 FRAMES_TO_CHOOSE_FROM = 2
 # Memory for the frames of a group, in bytes.
 HELD_BYTES = 150 * 2**20
@@ -109,7 +111,7 @@ def _plan(table: PacketTable, num_canvases: int, tokens_per_canvas: int, config:
         canvases = min(per_group, num_canvases - per_group * len(plans))
         limit = config.source_frames_per_canvas * canvases
         # An equal density all over the video, and in short groups as many as it takes to choose from.
-        share = config.frame_budget * (references[end] - references[start]) // max(1, references[-1])
+        share = (config.frame_budget or FRAME_BUDGET) * (references[end] - references[start]) // max(1, references[-1])
         frames = choose_frames(
             table, (start, end), limit, min(max(int(share), FRAMES_TO_CHOOSE_FROM * limit), held), config
         )

@@ -20,7 +20,7 @@ MAX_GROUP_SECONDS = 6.0
 # Pictures that may be decoded for each frame that is scored.
 DECODE_FACTOR = 16
 # Seconds between candidates at most, where there are frames for it: the strictest tolerance of JumpScore, so that the
-# frame in which something begins is looked at in videos of low frame rate as well.
+# frame in which something begins is looked at in videos of low frame rate as well. Closer ones show little new.
 MAX_FRAME_DISTANCE = 0.1
 
 
@@ -130,6 +130,9 @@ def choose_frames(table, bounds, limit: int, most: int, config) -> np.ndarray:
     candidates where reference pictures are further apart than `MAX_FRAME_DISTANCE`, as few as it takes. More of them
     are added, largest packet first, only where there are fewer than half the limit.
 
+    Without a `frame_budget`, those of candidates closer than that are chosen which keep the distance, or `limit` of
+    them where that is more.
+
     Of more candidates, one of each of `most` equal runs is chosen, the one of largest packet, so that they get sparser
     bit by bit as a video gets longer, and every GOP is looked at to its end. Only where that would take more than
     `DECODE_FACTOR · most` pictures to decode, the choice moves towards the key frames before them: as little as it
@@ -140,7 +143,8 @@ def choose_frames(table, bounds, limit: int, most: int, config) -> np.ndarray:
         bounds (`tuple[int, int]`): half-open frame bounds of the group.
         limit (`int`): how many frames may give blocks in the end.
         most (`int`): how many frames to choose at most.
-        config (`CodecStreamConfig`): `images_per_group` is used: as many frames are needed to fill the canvases.
+        config (`CodecStreamConfig`): `images_per_group` is used, since as many frames are needed to fill the canvases,
+            and `frame_budget`.
 
     Returns:
         `np.ndarray` of shape `(num_candidates,)`, int64: ascending presentation indices, the group's first frame among
@@ -157,6 +161,11 @@ def choose_frames(table, bounds, limit: int, most: int, config) -> np.ndarray:
         others = frames[~candidate]
         largest = np.argsort(-table.size[others], kind="stable")[: least - len(candidates)]
         return np.sort(np.concatenate([candidates, others[largest]]))
+    if config.frame_budget is None:
+        enough = _spread(table.seconds[candidates])
+        most = min(most, max(least, limit, len(enough)))
+        if len(enough) == most:
+            return candidates[enough]
     if len(candidates) <= most:
         return candidates
     # The first frame may be the anchor: it is a run of its own.
@@ -193,3 +202,14 @@ def _between(seconds: np.ndarray, candidate: np.ndarray) -> np.ndarray:
     parts = np.ceil((edges[following] - edges[last]) / MAX_FRAME_DISTANCE - 1e-6).astype(np.int64)
     place, length = np.arange(len(candidate)) - last, following - last
     return np.flatnonzero((place > 0) & (place * parts // length > (place - 1) * parts // length))
+
+
+def _spread(seconds: np.ndarray) -> list[int]:
+    """Indices of as few frames as it takes for none to be further than `MAX_FRAME_DISTANCE` from the next one, where
+    frames are as close as that; the first is among them."""
+    after = np.searchsorted(seconds, seconds + (MAX_FRAME_DISTANCE + 1e-6), side="right") - 1
+    after = np.maximum(after, np.arange(len(seconds)) + 1).tolist()
+    chosen = [0]
+    while after[chosen[-1]] < len(seconds):
+        chosen.append(after[chosen[-1]])
+    return chosen
