@@ -122,7 +122,7 @@ class FrameConverter:
         shrinks = height <= frame.height and width <= frame.width
         if (frame.height, frame.width) == self.target:
             return PlanarPicture.from_rgb(self.to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray())
-        planes, color = _planes(frame) if shrinks else (None, RGB)
+        planes, color = _planes(frame)
         if planes is None:
             # libswscale resizes RGB by way of YUV, which is off by several steps, and 4:2:0 with chroma that is off
             # by up to 20. Plane by plane it is right to the rounding.

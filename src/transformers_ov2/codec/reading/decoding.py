@@ -64,7 +64,7 @@ def decode_frames(
     sequential decode, for any `num_threads`. Memory holds a few frames per thread, whatever the length of the video.
 
     With a `size`, pictures are resized by area interpolation where both sides shrink, by bilinear interpolation
-    otherwise. Planar ones that shrink stay YUV: each plane is resized alone, from its own resolution and depth.
+    otherwise. Planar ones stay YUV: each plane is resized alone, from its own resolution and depth.
 
     Args:
         source (`VideoSource`), table (`PacketTable`): a source and its own packet table.
