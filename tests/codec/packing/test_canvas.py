@@ -42,6 +42,7 @@ def random_stream(num_canvases=3, rows=2, columns=3, patch=4, merge=2, frames=5,
     frame_ids = np.arange(frames) * 7 + 3
     pictures = [PlanarPicture.from_rgb(image) for image in images]
     canvases, positions = pack_blocks(pictures, frame_ids, blocks, config)
+    assert pictures == [None] * frames  # they are let go
     stream = CodecStream(
         canvases=canvases,
         patch_positions=positions,

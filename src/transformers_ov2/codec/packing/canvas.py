@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -250,13 +250,14 @@ def order_blocks(anchor: int, selected: np.ndarray, grid: tuple[int, int]) -> np
 
 
 def pack_blocks(
-    pictures: Sequence[PlanarPicture], frame_ids: np.ndarray, blocks: np.ndarray, config: CodecStreamConfig
+    pictures: list[PlanarPicture | None], frame_ids: np.ndarray, blocks: np.ndarray, config: CodecStreamConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Lay blocks out on canvases, row by row of blocks.
 
     Args:
-        pictures (`Sequence[PlanarPicture]`): the group's frames at canvas size.
+        pictures (`list[PlanarPicture]`): the group's frames at canvas size. Each is replaced by None once its blocks
+            are laid out: canvases may take as much memory as the pictures do.
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): their source frame numbers.
         blocks (`np.ndarray` of shape `(num_blocks, 3)`, int64): (index into `pictures`, block row, block column);
             `num_blocks` is a multiple of the blocks of a canvas.
@@ -266,7 +267,7 @@ def pack_blocks(
         The canvases, uint8 `(num_canvases, height, width, 3)`, and the patch positions, int64 `(num_canvases, patches,
         3)`, row-major per canvas.
     """
-    height, width = pictures[0].size
+    height, width = pictures[blocks[0, 0]].size
     f, m = config.factor, config.merge
     rows, columns = height // f, width // f
     frame, row, column = blocks.T
@@ -276,11 +277,17 @@ def pack_blocks(
     # Blocks of one frame in a row are converted together, some at a time.
     start = np.flatnonzero(np.diff(frame, prepend=-1))
     start = np.union1d(start, np.arange(0, len(blocks), max(1, PACKED_PIXELS // f**2)))
+    last = np.full(len(pictures), -1)
+    np.maximum.at(last, frame, np.arange(len(blocks)))
+    for unused in np.flatnonzero(last < 0).tolist():
+        pictures[unused] = None
     for here in np.split(np.arange(len(blocks)), start[1:]):
         picture = pictures[frame[here[0]]]
         tiles = picture.planes.reshape(3, rows, f, columns, f)[:, row[here], :, column[here]]
         tiles = planes_to_rgb(tiles.swapaxes(0, 1), picture.color)  # (blocks of this frame, f, f, 3)
         canvases[canvas[here], at[here] // columns, :, at[here] % columns] = tiles
+        if here[-1] == last[frame[here[0]]]:
+            pictures[frame[here[0]]] = None
     canvases = canvases.reshape(-1, height, width, 3)
 
     positions = np.empty((len(blocks), m, m, 3), dtype=np.int64)
