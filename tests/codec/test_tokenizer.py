@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import textwrap
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -275,6 +276,14 @@ class TestGenerator:
 
 
 class TestDeterminism:
+    def test_small_pictures_take_one_thread(self, clip, monkeypatch):
+        started, start = [], threading.Thread.start
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread)))
+        tokenize_video(clip, target_canvas=8)
+        assert not started
+        tokenize_video(clip, target_canvas=8, num_threads=2)
+        assert started
+
     @pytest.mark.parametrize("selection", SELECTIONS)
     def test_ten_runs_and_any_number_of_threads(self, clip, selection):
         first = tokenize_video(clip, target_canvas=8, selection=selection, num_threads=1)

@@ -89,8 +89,9 @@ class CodecStreamConfig:
             canvases are made when it requires it, and it is never exceeded. Not available with `grouping="readiness"`,
             whose number of groups is known only afterwards.
         num_threads (`int`, defaults to 0):
-            Threads that decode, each its own range of GOPs; 0 takes the available cores, at most 8. The result does
-            not depend on it.
+            Threads that decode, each its own range of GOPs, and score; 0 takes the available cores, at most 8, and one
+            for small pictures, most of which are scored: threads only slow those down. The result does not depend on
+            it.
     """
 
     target_canvas: int | str = 32

@@ -33,7 +33,7 @@ from .reading.decoding import decode_frames
 from .reading.packets import PacketTable, read_packets
 from .reading.pictures import PlanarPicture
 from .reading.source import Isolation, VideoError, VideoSource, open_source
-from .workers import MAX_THREADS, Clock, Workers, available_cores
+from .workers import Clock, Workers, default_threads
 
 
 def tokenize_video(
@@ -118,13 +118,17 @@ def _iter_groups(
     with clock("demux"):
         table = read_packets(source)
         video = _Video(source, table, canvas_size(source.height, source.width, config), config)
-
-    with Workers(video.num_threads) as workers:
         if config.grouping == "readiness":
-            groups = score_then_partition(video, workers, clock)
+            count = config.num_canvases(table.duration) * config.group_size // config.images_per_group
+            frames = sample_frames(table.num_frames, count, table.is_key)
         else:
-            with clock("demux"):
-                plans = partition(video, timestamp_tokens)  # 1. GOP partition
+            plans = partition(video, timestamp_tokens)  # 1. GOP partition
+            frames = np.concatenate([plan.frames for plan in plans])
+
+    with Workers(video.num_threads(len(frames))) as workers:
+        if config.grouping == "readiness":
+            groups = score_then_partition(video, frames, workers, clock)
+        else:
             groups = score(video, plans, workers, clock)  # 2. Scoring
 
         def select_and_pack(group: ScoredGroup) -> CodecStream:
@@ -189,9 +193,11 @@ class _Video:
     def blocks_hw(self) -> tuple[int, int]:
         return self.size[0] // self.config.factor, self.size[1] // self.config.factor
 
-    @property
-    def num_threads(self) -> int:
-        return self.config.num_threads or min(MAX_THREADS, available_cores())
+    def num_threads(self, num_frames: int) -> int:
+        """Threads to decode and score so many frames with."""
+        decoded = max(int(self.table.is_reference.sum()), num_frames)
+        pixels = self.source.height * self.source.width * decoded / max(1, num_frames)
+        return self.config.num_threads or default_threads(pixels)
 
     @property
     def held_frames(self) -> int:
@@ -204,12 +210,13 @@ class _Video:
             frames,
             size=self.size,
             side_data=self.config.bit_source != "codec-video-prep",
-            num_threads=self.num_threads,
+            num_threads=self.num_threads(len(frames)),
             transform=lambda frame: FrameFeatures.of(frame, self.blocks_hw),
         )
 
     def decode_pictures(self, frames: np.ndarray) -> Iterator[PlanarPicture]:
-        decoded = decode_frames(self.source, self.table, frames, size=self.size, num_threads=self.num_threads)
+        num_threads = self.num_threads(len(frames))
+        decoded = decode_frames(self.source, self.table, frames, size=self.size, num_threads=num_threads)
         return (frame.picture for frame in decoded)
 
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
@@ -264,15 +271,12 @@ def score(video: _Video, plans: list[GroupPlan], workers: Workers, clock: Clock)
         del pictures, evidence  # whoever has the group may let it go
 
 
-def score_then_partition(video: _Video, workers: Workers, clock: Clock) -> Iterator[ScoredGroup]:
+def score_then_partition(video: _Video, sampled: np.ndarray, workers: Workers, clock: Clock) -> Iterator[ScoredGroup]:
     """
     The released tool's order: groups are cut by the scores of all sampled frames. Where those do not fit in memory,
     they are decoded again, a group at a time.
     """
-    config, table = video.config, video.table
-    with clock("demux"):
-        count = config.num_canvases(table.duration) * config.group_size // config.images_per_group
-        sampled = sample_frames(table.num_frames, count, table.is_key)
+    config = video.config
     with clock("score"):
         bits = video.read_bits(sampled)
 
@@ -355,7 +359,10 @@ def _error_weights(group: ScoredGroup, table: PacketTable) -> np.ndarray:
 
 
 def pack(group: ScoredGroup, table: PacketTable, blocks: np.ndarray, config: CodecStreamConfig) -> CodecStream:
-    """Lay the blocks of a group out on canvases; `blocks` are those of `select`."""
+    """
+    Lay the blocks of a group out on canvases; `blocks` are those of `select`. The group loses its pictures by it, one
+    after the other.
+    """
     canvases, positions = pack_blocks(group.pictures, group.frame_ids, blocks, config)
     return CodecStream(
         canvases=canvases,
