@@ -8,9 +8,8 @@ from setuptools import find_packages, setup
 
 # Every range has a reason; an upper bound stands where the next major release is known or likely to break us.
 install_requires = [
-    # 5.20 brought `sub_configs_defaults`, `VideoProcessorMixin` and registration of video processors by backend, 5.22
-    # `slice_logits_to_keep`. 5.24 renamed `past_key_values` to `cache` in what generation calls of a model.
-    "transformers>=5.22,<5.24",
+    # 5.24 renamed `past_key_values` to `cache` in everything that generation calls, gives and takes.
+    "transformers>=5.24,<6",
     # What transformers itself asks for in its `torch` extra; `nn.Buffer` is older.
     "torch>=2.6",
     # AutoVideoProcessor requires it. Keep it from the same source as torch: a CPU build of one breaks the other.

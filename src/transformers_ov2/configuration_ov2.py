@@ -184,12 +184,11 @@ class OV2Config(PreTrainedConfig):
 
     model_type = "llava_onevision2"
     sub_configs_defaults = {
-        # transformers 5.22 takes no bare class here.
-        "vision_config": SubConfigSpec(config_class=OV2VisionConfig),
+        "vision_config": OV2VisionConfig,
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3"),
     }
     keys_to_ignore_at_inference = [
-        "past_key_values",
+        "cache",
         "image_hidden_states",
         "video_hidden_states",
         "aux_loss",

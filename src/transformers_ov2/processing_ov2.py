@@ -5,6 +5,8 @@
 import functools
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from typing import Any
 
 import PIL.Image
 import transformers
@@ -148,7 +150,8 @@ class OV2Processor(ProcessorMixin):
         if images is not None:
             limits = self.video_processor.network_limits(**{**(kwargs.get("videos_kwargs") or {}), **kwargs})
             images = _load_images(images, limits)
-        return super().prepare_inputs_layout(images=images, text=text, videos=_drop_empty(videos), **kwargs)
+        videos = _drop_empty(_unwrapped(videos))
+        return super().prepare_inputs_layout(images=images, text=text, videos=videos, **kwargs)
 
     def validate_inputs(self, images=None, text=None, videos=None, audio=None, **kwargs):
         """
@@ -348,6 +351,19 @@ class OV2Processor(ProcessorMixin):
         return [image_processor, tokenizer, video_processor]
 
 
+class _Wrapped:
+    """Media of a message that is a dataclass: transformers turns every dataclass in a conversation into a dict."""
+
+    def __init__(self, media: Any):
+        self.media = media
+
+
+def _unwrapped(items):
+    if isinstance(items, (list, tuple)):
+        return [_unwrapped(item) for item in items]
+    return items.media if isinstance(items, _Wrapped) else items
+
+
 def _drop_empty(items):
     """`None` in place of a nested list that holds nothing; Arrow writes `None` for every missing key."""
     if not isinstance(items, (list, tuple)):
@@ -394,6 +410,8 @@ def _checked_block(block: Mapping) -> Mapping:
             # A picture is a video of one frame. Next to another one it would be taken for a frame of the same video.
             if is_picture(block.get(key)):
                 block = {**block, key: [block[key]]}
+            elif is_dataclass(block.get(key)):
+                block = {**block, key: _Wrapped(block[key])}
     return block
 
 
