@@ -252,6 +252,18 @@ def test_second_turn_with_a_second_video(model, inputs):
     assert model.generate(**turn, **OPTIONS, cache=cache).tolist() == expected.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+def test_earlier_name_of_the_cache(model):
+    """As with every model of transformers: PEFT and users still pass it."""
+    logits = []
+    for name in ("cache", "past_key_values"):
+        cache = DynamicCache(config=model.config)
+        model(**text_inputs(1, 2, 3), **{name: cache})
+        assert cache.get_seq_length() == 3
+        logits.append(model(input_ids=torch.tensor([[4]]), **{name: cache}).logits)
+    assert torch.equal(*logits)
+
+
 def test_second_turn_with_new_media_only(model, inputs):
     cache = DynamicCache(config=model.config)
     output = model.generate(**inputs, **OPTIONS, cache=cache)

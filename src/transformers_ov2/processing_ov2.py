@@ -5,7 +5,7 @@
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import PIL.Image
@@ -382,16 +382,26 @@ def _load_images(images, limits: NetworkLimits):
 
 def _checked_conversation(conversation):
     """A conversation, or a batch of them, with content that every chat template renders; copied where it changes."""
+    conversation = getattr(conversation, "messages", conversation)
     if len(conversation) == 0:
         raise ValueError("The conversation is empty: pass at least one message.")
     checked = []
     for message in conversation:
-        if isinstance(message, (list, tuple)):
+        if isinstance(message, (list, tuple)) or hasattr(message, "messages"):
             message = _checked_conversation(message)
-        elif isinstance(message, Mapping) and isinstance(message.get("content"), (list, tuple)):
-            message = {**message, "content": [_checked_block(block) for block in message["content"]]}
+        else:
+            message = _as_dict(message)
+            if isinstance(message, Mapping) and isinstance(message.get("content"), (list, tuple)):
+                message = {**message, "content": [_checked_block(_as_dict(block)) for block in message["content"]]}
         checked.append(message)
     return checked
+
+
+def _as_dict(item):
+    """A message or content block that is a dataclass or a pydantic model, as transformers takes them, as a dict."""
+    if is_dataclass(item):
+        return {field.name: getattr(item, field.name) for field in fields(item)}
+    return item.model_dump() if hasattr(item, "model_dump") else item
 
 
 def _checked_block(block: Mapping) -> Mapping:
@@ -403,7 +413,7 @@ def _checked_block(block: Mapping) -> Mapping:
     block = {key: value for key, value in block.items() if value is not None}
     if kind.endswith("_url"):
         # {"type": "video_url", "video_url": {"url": ...}}
-        url = block.get(kind)
+        url = _as_dict(block.get(kind))
         block = {"type": kind.removesuffix("_url"), "url": url.get("url") if isinstance(url, Mapping) else url}
     if block["type"] == "video":
         for key in ("video", "url", "path"):
