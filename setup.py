@@ -8,8 +8,10 @@ from setuptools import find_packages, setup
 
 # Every range has a reason; an upper bound stands where the next major release is known or likely to break us.
 install_requires = [
-    # 5.24 renamed `past_key_values` to `cache` in everything that generation calls, gives and takes.
-    "transformers>=5.24,<6",
+    # 5.20 brought `sub_configs_defaults`, `VideoProcessorMixin` and registration of video processors by backend, 5.22
+    # `slice_logits_to_keep`. 5.24 renamed `past_key_values` to `cache` in what generation calls of a model, and its
+    # `add_adapter` and loading of adapters refuse every PEFT below 0.22: the newest release is 0.21.2.
+    "transformers>=5.22,<5.24",
     # What transformers itself asks for in its `torch` extra; `nn.Buffer` is older.
     "torch>=2.6",
     # AutoVideoProcessor requires it. Keep it from the same source as torch: a CPU build of one breaks the other.

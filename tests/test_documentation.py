@@ -74,12 +74,12 @@ def test_conversation_with_a_cache_is_the_conversation_without(tmp_path, monkeyp
     assert encoded == inputs["video_grid_thw"].prod(-1).tolist()  # each video once
 
     anew = DynamicCache(config=model.config)
-    output = model.generate(**inputs, cache=anew, max_new_tokens=8)
+    output = model.generate(**inputs, past_key_values=anew, max_new_tokens=8)
     assert names["output"].tolist() == output.tolist()
     first["content"][0]["video"] = "third.mp4"
     changed = processor.apply_chat_template([first, names["said"], names["second"]], **names["settings"])
     other = DynamicCache(config=model.config)
-    model.generate(**changed, cache=other, max_new_tokens=8)
+    model.generate(**changed, past_key_values=other, max_new_tokens=8)
     for layer, expected, different in zip(cache.layers, anew.layers, other.layers):
         torch.testing.assert_close(layer.values, expected.values, atol=1e-5, rtol=1e-4)
         last = slice(-9, None)  # after both videos

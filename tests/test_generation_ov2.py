@@ -93,7 +93,7 @@ def test_everything_is_returned(model, inputs, greedy):
     assert output.sequences.tolist() == greedy
     assert [len(output[name]) for name in names] == [8] * 4
     assert len(output.hidden_states[0]) == 3 and len(output.attentions[0]) == 2
-    assert output.cache.get_seq_length() == len(greedy[0]) - 1
+    assert output.past_key_values.get_seq_length() == len(greedy[0]) - 1
 
 
 @pytest.mark.parametrize(
@@ -238,35 +238,23 @@ def second_turn(first, output, *new):
 
 def test_second_turn_with_a_second_video(model, inputs):
     cache = DynamicCache(config=model.config)
-    output = model.generate(**inputs, **OPTIONS, cache=cache)
+    output = model.generate(**inputs, **OPTIONS, past_key_values=cache)
     turn = second_turn(inputs, output, 14, *VIDEO, 15)
     expected = model.generate(**turn, **OPTIONS)
     calls = []
     model.model.visual.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
-    continued = model.generate(**turn, **OPTIONS, cache=cache)
+    continued = model.generate(**turn, **OPTIONS, past_key_values=cache)
     assert continued.tolist() == expected.tolist()
     assert calls == [32]  # the new video alone is encoded
     # and again, now with text only
     turn |= text_inputs(*continued[0].tolist(), 16, 17)
     expected = model.generate(**turn, **OPTIONS)
-    assert model.generate(**turn, **OPTIONS, cache=cache).tolist() == expected.tolist()
-
-
-@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
-def test_earlier_name_of_the_cache(model):
-    """As with every model of transformers: PEFT and users still pass it."""
-    logits = []
-    for name in ("cache", "past_key_values"):
-        cache = DynamicCache(config=model.config)
-        model(**text_inputs(1, 2, 3), **{name: cache})
-        assert cache.get_seq_length() == 3
-        logits.append(model(input_ids=torch.tensor([[4]]), **{name: cache}).logits)
-    assert torch.equal(*logits)
+    assert model.generate(**turn, **OPTIONS, past_key_values=cache).tolist() == expected.tolist()
 
 
 def test_second_turn_with_new_media_only(model, inputs):
     cache = DynamicCache(config=model.config)
-    output = model.generate(**inputs, **OPTIONS, cache=cache)
+    output = model.generate(**inputs, **OPTIONS, past_key_values=cache)
     turn = second_turn(inputs, output, 14, *VIDEO, 15)
     expected = model.generate(**turn, **OPTIONS)
     new = {
@@ -276,17 +264,17 @@ def test_second_turn_with_new_media_only(model, inputs):
         "video_window_sizes": turn["video_window_sizes"][1:],
     }
     turn = {name: turn[name] for name in ("input_ids", "attention_mask")}
-    assert model.generate(**turn, **new, **OPTIONS, cache=cache).tolist() == expected.tolist()
+    assert model.generate(**turn, **new, **OPTIONS, past_key_values=cache).tolist() == expected.tolist()
 
 
 def test_media_missing_after_the_first_turn(model, inputs):
     cache = DynamicCache(config=model.config)
-    output = model.generate(**inputs, **OPTIONS, cache=cache)
+    output = model.generate(**inputs, **OPTIONS, past_key_values=cache)
     turn = text_inputs(*output[0].tolist(), 14, *VIDEO, 15)
     with pytest.raises(ValueError, match="8 placeholder tokens, but no video pixels"):
-        model.generate(**turn, **OPTIONS, cache=cache)
+        model.generate(**turn, **OPTIONS, past_key_values=cache)
     with pytest.raises(ValueError, match="8 placeholder tokens, but no video pixels"):
-        model(input_ids=turn["input_ids"][:, -12:], cache=cache)
+        model(input_ids=turn["input_ids"][:, -12:], past_key_values=cache)
 
 
 def test_media_missing_with_embeddings(model, inputs):

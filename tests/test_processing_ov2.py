@@ -8,9 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -315,33 +313,6 @@ def test_content_as_servers_pass_it(processor, image, tmp_path):
     expected = encode(processor, user(block("image", image), block("video", CLIPS["bikes"]), "q"), num_frames=32)
     assert inputs["video_grid_thw"][0, 0] == 32
     assert_same(inputs, expected)
-
-
-@dataclass
-class Block:
-    type: str
-    text: str | None = None
-    video: object = None
-    video_url: object = None
-
-
-@dataclass
-class Message:
-    role: str
-    content: list
-
-
-def test_messages_as_objects(processor):
-    """Dataclasses and pydantic models; the stream, itself a dataclass, stays one."""
-    stream = make_stream()
-    expected = encode(processor, user(block("video", stream), "q"))
-    content = [{"type": "video", "video": stream}, {"type": "text", "text": "q"}]
-    assert_same(encode(processor, Message("user", [Block(**each) for each in content])), expected)
-    assert_same(encode(processor, SimpleNamespace(model_dump=lambda: {"role": "user", "content": content})), expected)
-    message = Message("user", [Block("video_url", video_url=SimpleNamespace(model_dump=lambda: {"url": stream}))])
-    assert_same(encode(processor, message), encode(processor, user(block("video", stream))))
-    with pytest.raises(ValueError, match="of type 'audio' is not supported"):
-        encode(processor, Message("user", [Block("audio")]))
 
 
 def test_each_block_is_a_video(processor, tmp_path):

@@ -184,11 +184,12 @@ class OV2Config(PreTrainedConfig):
 
     model_type = "llava_onevision2"
     sub_configs_defaults = {
-        "vision_config": OV2VisionConfig,
+        # transformers 5.22 takes no bare class here.
+        "vision_config": SubConfigSpec(config_class=OV2VisionConfig),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3"),
     }
     keys_to_ignore_at_inference = [
-        "cache",
+        "past_key_values",
         "image_hidden_states",
         "video_hidden_states",
         "aux_loss",

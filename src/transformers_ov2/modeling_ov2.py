@@ -26,7 +26,6 @@ from transformers.utils import (
     is_torchdynamo_compiling,
     torch_compilable_check,
 )
-from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import accepts_precomputed_kwargs
 
 from .configuration_ov2 import OV2Config, OV2MoeConfig
@@ -37,8 +36,8 @@ from .modeling_ov2_vision import OV2PreTrainedModel, OV2VisionModel
 @dataclass
 class OV2ModelOutputWithPast(BaseModelOutputWithPast):
     r"""
-    cache (`Cache`, *optional*, returned when `use_cache=True` is passed or when `config.use_cache=True`):
-        Keys and values of the decoder's attention, see the `cache` input.
+    past_key_values (`Cache`, *optional*, returned when `use_cache=True` is passed or when `config.use_cache=True`):
+        Keys and values of the decoder's attention, see the `past_key_values` input.
     image_hidden_states (`torch.Tensor` of shape `(num_image_tokens, hidden_size)`, *optional*):
         Merged image tokens, as they replaced the image placeholders.
     video_hidden_states (`torch.Tensor` of shape `(num_video_tokens, hidden_size)`, *optional*):
@@ -61,8 +60,8 @@ class OV2CausalLMOutputWithPast(CausalLMOutputWithPast):
         Language modeling loss (for next-token prediction).
     logits (`torch.Tensor` of shape `(batch_size, sequence_length, vocab_size)`):
         Scores of each vocabulary token before the softmax.
-    cache (`Cache`, *optional*, returned when `use_cache=True` is passed or when `config.use_cache=True`):
-        Keys and values of the decoder's attention, see the `cache` input.
+    past_key_values (`Cache`, *optional*, returned when `use_cache=True` is passed or when `config.use_cache=True`):
+        Keys and values of the decoder's attention, see the `past_key_values` input.
     image_hidden_states (`torch.Tensor` of shape `(num_image_tokens, hidden_size)`, *optional*):
         Merged image tokens, as they replaced the image placeholders.
     video_hidden_states (`torch.Tensor` of shape `(num_video_tokens, hidden_size)`, *optional*):
@@ -229,13 +228,12 @@ class OV2Model(OV2PreTrainedModel):
 
     @can_return_tuple
     @auto_docstring
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        cache: Cache | None = None,
+        past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -291,8 +289,7 @@ class OV2Model(OV2PreTrainedModel):
         image_hidden_states, video_hidden_states = features.get("image"), features.get("video")
 
         # Tokens after a prompt are the model's own and may be anything. `generate` says so with empty outputs.
-        # The paged cache of continuous batching is no `Cache`: it holds many requests and has no length of its own.
-        continues = isinstance(cache, Cache) and (mm_encoder_outputs == {} or cache.get_seq_length() > 0)
+        continues = past_key_values is not None and (mm_encoder_outputs == {} or past_key_values.get_seq_length() > 0)
         own = continues and (mm_encoder_outputs == {} or inputs_embeds.shape[1] == 1)
         check_bare = not own and len(features) < 2 and not is_torchdynamo_compiling()
         if features or check_bare:
@@ -308,14 +305,14 @@ class OV2Model(OV2PreTrainedModel):
             input_ids=None,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            cache=cache,
+            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             **kwargs,
         )
         return OV2ModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            cache=outputs.cache,
+            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_hidden_states,
@@ -404,13 +401,12 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
 
     @can_return_tuple
     @auto_docstring
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        cache: Cache | None = None,
+        past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -458,7 +454,7 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            cache=cache,
+            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             pixel_values=pixel_values,
@@ -489,7 +485,7 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
         return OV2CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            cache=outputs.cache,
+            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
@@ -503,7 +499,7 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
     def _maybe_prepare_encoder_kwargs_for_generation(
         self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any], *args, **kwargs
     ) -> dict[str, Any]:
-        cache = model_kwargs.get("cache")
+        cache = model_kwargs.get("past_key_values")
         if cache is not None and inputs_tensor is not None and inputs_tensor.ndim == 2:
             self._drop_cached_media(inputs_tensor, cache.get_seq_length(), model_kwargs)
         media = {name: model_kwargs[name] for name in MEDIA_INPUTS if model_kwargs.get(name) is not None}
@@ -550,19 +546,19 @@ class OV2ForConditionalGeneration(OV2PreTrainedModel, GenerationMixin):
         self,
         input_ids: torch.LongTensor,
         next_sequence_length: int | None = None,
-        cache: Cache | None = None,
+        past_key_values: Cache | None = None,
         attention_mask: torch.LongTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         is_first_iteration: bool | None = False,
         **kwargs,
     ) -> dict[str, Any]:
         # transformers drops features in all but the first iteration, and to it an assistant never has a first one.
-        if isinstance(cache, DynamicCache) and cache.get_seq_length() == 0:
+        if isinstance(past_key_values, DynamicCache) and past_key_values.get_seq_length() == 0:
             is_first_iteration = True
         model_inputs = super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length,
-            cache,
+            past_key_values,
             attention_mask,
             inputs_embeds,
             is_first_iteration,

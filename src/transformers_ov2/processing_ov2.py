@@ -5,8 +5,6 @@
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
 
 import PIL.Image
 import transformers
@@ -150,8 +148,7 @@ class OV2Processor(ProcessorMixin):
         if images is not None:
             limits = self.video_processor.network_limits(**{**(kwargs.get("videos_kwargs") or {}), **kwargs})
             images = _load_images(images, limits)
-        videos = _drop_empty(_unwrapped(videos))
-        return super().prepare_inputs_layout(images=images, text=text, videos=videos, **kwargs)
+        return super().prepare_inputs_layout(images=images, text=text, videos=_drop_empty(videos), **kwargs)
 
     def validate_inputs(self, images=None, text=None, videos=None, audio=None, **kwargs):
         """
@@ -351,19 +348,6 @@ class OV2Processor(ProcessorMixin):
         return [image_processor, tokenizer, video_processor]
 
 
-class _Wrapped:
-    """Media of a message that is a dataclass: transformers turns every dataclass in a conversation into a dict."""
-
-    def __init__(self, media: Any):
-        self.media = media
-
-
-def _unwrapped(items):
-    if isinstance(items, (list, tuple)):
-        return [_unwrapped(item) for item in items]
-    return items.media if isinstance(items, _Wrapped) else items
-
-
 def _drop_empty(items):
     """`None` in place of a nested list that holds nothing; Arrow writes `None` for every missing key."""
     if not isinstance(items, (list, tuple)):
@@ -382,26 +366,16 @@ def _load_images(images, limits: NetworkLimits):
 
 def _checked_conversation(conversation):
     """A conversation, or a batch of them, with content that every chat template renders; copied where it changes."""
-    conversation = getattr(conversation, "messages", conversation)
     if len(conversation) == 0:
         raise ValueError("The conversation is empty: pass at least one message.")
     checked = []
     for message in conversation:
-        if isinstance(message, (list, tuple)) or hasattr(message, "messages"):
+        if isinstance(message, (list, tuple)):
             message = _checked_conversation(message)
-        else:
-            message = _as_dict(message)
-            if isinstance(message, Mapping) and isinstance(message.get("content"), (list, tuple)):
-                message = {**message, "content": [_checked_block(_as_dict(block)) for block in message["content"]]}
+        elif isinstance(message, Mapping) and isinstance(message.get("content"), (list, tuple)):
+            message = {**message, "content": [_checked_block(block) for block in message["content"]]}
         checked.append(message)
     return checked
-
-
-def _as_dict(item):
-    """A message or content block that is a dataclass or a pydantic model, as transformers takes them, as a dict."""
-    if is_dataclass(item):
-        return {field.name: getattr(item, field.name) for field in fields(item)}
-    return item.model_dump() if hasattr(item, "model_dump") else item
 
 
 def _checked_block(block: Mapping) -> Mapping:
@@ -413,15 +387,13 @@ def _checked_block(block: Mapping) -> Mapping:
     block = {key: value for key, value in block.items() if value is not None}
     if kind.endswith("_url"):
         # {"type": "video_url", "video_url": {"url": ...}}
-        url = _as_dict(block.get(kind))
+        url = block.get(kind)
         block = {"type": kind.removesuffix("_url"), "url": url.get("url") if isinstance(url, Mapping) else url}
     if block["type"] == "video":
         for key in ("video", "url", "path"):
             # A picture is a video of one frame. Next to another one it would be taken for a frame of the same video.
             if is_picture(block.get(key)):
                 block = {**block, key: [block[key]]}
-            elif is_dataclass(block.get(key)):
-                block = {**block, key: _Wrapped(block[key])}
     return block
 
 

@@ -155,6 +155,9 @@ class OV2ModelManager(ModelManager):
         """Images and videos. OV2 is in the table of multimodal models too, for which the server would load audio."""
         return Modality.VLM
 
+    def get_gen_models(self, cache_dir: str | None = None) -> list[dict]:
+        return [{"id": self.force_model, "object": "model", "owned_by": "", "created": 0}]
+
 
 class _Guarded:
     """A handler that checks requests and reads their media, away from the event loop, before it goes on."""
