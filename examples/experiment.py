@@ -70,6 +70,7 @@ class Asker:
 
     def __init__(self, model: str | Path):
         self.processor = AutoProcessor.from_pretrained(model)
+        self.processor.video_processor.max_tokens = None  # each run has its own budget
         self.model = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
         self.timestamp_tokens = self.processor._timestamp_tokens({})
         tokenizer = self.processor.tokenizer

@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 import yaml
 from make_assets import SPECIAL_TOKENS
-from synthetic.dataset import load_shards
+from synthetic.dataset import load_shards, to_named_blocks
 from synthetic.policies import budget_tokens
 from synthetic.scenes import HUES, SHAPES
-from synthetic.tasks import COLUMNS, QUESTIONS, ROWS
+from synthetic.tasks import BLOCK_WORDS, COLUMNS, QUESTIONS, ROWS, THINGS
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, Qwen2Tokenizer, Qwen2VLImageProcessorPil
+from transformers import GenerationConfig, Qwen2Tokenizer, Qwen2VLImageProcessorPil, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
@@ -37,14 +37,13 @@ TIMESTAMP_PARTS = ["\n<", " seconds>"]
 
 def make_tokenizer() -> Qwen2Tokenizer:
     """Byte-level BPE with a token for every word of the tasks; any text can be written in it."""
-    words = [*HUES, *SHAPES, *ROWS, *COLUMNS, "right", "up", "down", "system", "user", "assistant"]
+    words = [*HUES, *SHAPES, *ROWS, *COLUMNS, *THINGS, "right", "up", "down", "system", "user", "assistant"]
     texts = [
         *(question.format(" ".join(words)) for question in QUESTIONS.values()),
         *(f" {word}, {word}" for word in words),
         "You are a helpful assistant.",
         "The event happens in 1.00 - 2.00 seconds. A red disc at the top left. An",
-        '<tracks coords="0.0 1 2 3;">red disc</tracks> [1.00, 2.00] "jumps jump once twice times and then',
-        " is on off from to are frames shown",
+        '<tracks coords="0.0 1 2 3;">red disc</tracks> [1.00, 2.00] "jumps once twice times and then',
     ]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -72,7 +71,7 @@ def make_processor() -> OV2Processor:
         ),
         tokenizer=make_tokenizer(),
         video_processor=OV2VideoProcessor(
-            timestamp_decimals=2, max_pixels=28_000, max_tokens=budget_tokens(8), codec={"target_canvas": 8}
+            timestamp_decimals=2, max_pixels=28_000, max_tokens=budget_tokens(4), codec={"target_canvas": 4}
         ),
     )
 
@@ -98,49 +97,107 @@ def make_model(processor: OV2Processor, sizes: dict) -> OV2ForConditionalGenerat
         vision_end_token_id=ids["<|vision_end|>"],
     )
     model = OV2ForConditionalGeneration(config)
+    # As small as text embeddings at first, whatever the scale of the layers before it.
+    torch.nn.init.normal_(model.model.visual.merger.mlp[2].weight, std=0.01)
     model.generation_config = GenerationConfig(
         eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"], do_sample=False
     )
     return model
 
 
-def train_stage(stage: dict, config: dict, start: Path | None, output: Path, args: argparse.Namespace) -> None:
-    """One stage from the model of the one before, or from its own last checkpoint."""
+class BlockNamer(torch.nn.Module):
+    """
+    Trains a vision tower alone: the token of a block is drawn to the embeddings of the words that name what it shows.
+    What the words mean, the text model has learnt from conversations; it sees blocks as words from then on.
+    """
+
+    def __init__(self, model: OV2ForConditionalGeneration, processor: OV2Processor):
+        super().__init__()
+        self.visual = model.model.visual
+        self.processor = processor
+        ids = processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in BLOCK_WORDS])
+        self.register_buffer("words", model.get_input_embeddings().weight[ids].detach().clone())
+
+    def collate(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        """What the tower takes, and for each token the share of each word in its name, `[blocks, words]`."""
+        if rows[0]["stream"] is None:
+            pictures = [picture for row in rows for picture in row["images"]]
+            inputs = self.processor.image_processor(pictures, return_tensors="pt")
+            names = {"pixel_values": "pixels", "image_grid_thw": "grid_thw"}
+        else:
+            inputs = self.processor.video_processor([row["stream"] for row in rows], return_tensors="pt")
+            names = {"pixel_values_videos": "pixels", "video_grid_thw": "grid_thw"}
+            names |= {"video_patch_positions": "patch_positions", "video_window_sizes": "window_sizes"}
+        named = [name.split() for row in rows for name in row["names"]]
+        shares = [[words.count(word) / len(words) for word in BLOCK_WORDS] for words in named]
+        return {"shares": torch.tensor(shares), **{ours: inputs[theirs] for theirs, ours in names.items()}}
+
+    def forward(self, shares, pixels, grid_thw, patch_positions=None, window_sizes=None) -> dict[str, torch.Tensor]:
+        tokens = self.visual(pixels, grid_thw, patch_positions, window_sizes).pooler_output
+        scale = self.words.square().sum(1).mean()
+        logits = 10 * tokens @ self.words.T / scale
+        # A token as long as an embedding leaves room in the residual stream for what the layers add.
+        length = (tokens.norm(dim=1) / scale.sqrt() - 1).square().mean()
+        return {"loss": torch.nn.functional.cross_entropy(logits, shares) + 0.1 * length}
+
+
+def make_trainer(
+    stage: dict, config: dict, model: OV2ForConditionalGeneration, output: Path, args: argparse.Namespace
+) -> Trainer:
+    """TRL's trainer on conversations; transformers' own on named blocks."""
     processor = make_processor()
-    torch.manual_seed(config["seed"])
-    if start is None:
-        model = make_model(processor, config["model"])
-    else:
-        model = OV2ForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+    processor.video_processor.max_tokens = None  # streams of all budgets
     dataset = load_shards(args.data, stage["rows"], stage.get("most"))
-    trainer = SFTTrainer(
+    options = {
+        "output_dir": str(output),
+        "use_cpu": True,
+        "seed": config["seed"],
+        "remove_unused_columns": False,
+        "dataloader_num_workers": args.workers,
+        "dataloader_persistent_workers": args.workers > 0,
+        "report_to": "none",
+        **config["trainer"],
+        **stage["trainer"],
+    }
+    if stage.get("name_blocks"):
+        namer = BlockNamer(model, processor)
+        return Trainer(
+            namer,
+            TrainingArguments(**options),
+            train_dataset=dataset.with_transform(to_named_blocks),
+            data_collator=namer.collate,
+        )
+    return SFTTrainer(
         model=model,
         args=SFTConfig(
-            **{
-                "output_dir": str(output),
-                "use_cpu": True,
-                "seed": config["seed"],
-                "assistant_only_loss": True,
-                "max_length": None,
-                "remove_unused_columns": False,
-                "gradient_checkpointing": False,
-                "train_sampling_strategy": "group_by_length",
-                "dataloader_num_workers": args.workers,
-                "dataloader_persistent_workers": args.workers > 0,
-                "report_to": "none",
-                **config["trainer"],
-                **stage["trainer"],
-            }
+            assistant_only_loss=True,
+            max_length=None,
+            gradient_checkpointing=False,
+            train_sampling_strategy="group_by_length",
+            **options,
         ),
         train_dataset=dataset,
         processing_class=processor,
         data_collator=OV2DataCollator(processor),
     )
-    print(f"\n{output.name}: {len(dataset)} rows\n{trainable_table(model)}", flush=True)
+
+
+def train_stage(stage: dict, config: dict, start: Path | None, output: Path, args: argparse.Namespace) -> None:
+    """One stage from the model of the one before, or from its own last checkpoint."""
+    torch.manual_seed(config["seed"])
+    if start is None:
+        model = make_model(make_processor(), config["model"])
+    else:
+        model = OV2ForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+    model.model.visual.requires_grad_(not stage.get("freeze_vision", False))
+    trainer = make_trainer(stage, config, model, output, args)
+    print(f"\n{output.name}: {len(trainer.train_dataset)} rows\n{trainable_table(model)}", flush=True)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)) if output.exists() else None)
-    plot_loss(trainer.state.log_history, output / "loss.png", title=output.name)
-    trainer.state.save_to_json(str(output / "trainer_state.json"))
-    trainer.save_model(str(output / "final"))
+    if trainer.is_world_process_zero():
+        plot_loss(trainer.state.log_history, output / "loss.png", title=output.name)
+        trainer.state.save_to_json(str(output / "trainer_state.json"))
+        model.save_pretrained(output / "final")
+    trainer.accelerator.wait_for_everyone()
 
 
 def main() -> None:

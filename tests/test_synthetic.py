@@ -25,7 +25,14 @@ sys.path.insert(0, str(EXAMPLES))
 import experiment  # noqa: E402
 import train_micro  # noqa: E402
 from synthetic import LEVELS, SPLITS, TASKS, encode_clip, make_image, make_video  # noqa: E402
-from synthetic.dataset import load_shards, make_row, to_messages, write_shard  # noqa: E402
+from synthetic.dataset import (  # noqa: E402
+    load_shards,
+    make_row,
+    stream_contents,
+    to_messages,
+    to_named_blocks,
+    write_shard,
+)
 from synthetic.policies import (  # noqa: E402
     POLICIES,
     budget_frames,
@@ -34,6 +41,8 @@ from synthetic.policies import (  # noqa: E402
     timestamp_tokens,
     uniform_frames,
 )
+from synthetic.scenes import COVERED  # noqa: E402
+from synthetic.tasks import BLOCK_WORDS, QUESTIONS, THINGS, describe_blocks  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +143,37 @@ def test_uniform_frames_are_those_of_the_frames_backend(processor):
     assert ours["video_metadata"][0].seconds == theirs["video_metadata"][0].seconds
 
 
-@pytest.mark.parametrize("form", ["codec", "frames", "image"])
+def test_blocks_are_named_after_what_covers_them():
+    scene = make_video("test", 1, "jumps", 5).scene
+    (start, end), jump = scene.light, scene.jumps[0]
+    for frame in (start - 1, start, end - 1, end):
+        assert {"on", "off"} & set(scene.blocks(frame).flat) == {"on" if start <= frame < end else "off"}
+    before, first = scene.blocks(jump - 1), scene.blocks(jump)
+    assert "jump" not in before and "figure" not in first and "ball" in first
+    rows, columns = np.nonzero(first == "jump")
+    # What changes between the two frames is where the figure is or was, and the ball if it is in the air.
+    changed = np.abs(scene.image(jump).astype(int) - scene.image(jump - 1)).max(-1) > 40
+    changed = changed.reshape(5, 28, 7, 28).mean((1, 3))
+    assert (changed[rows, columns] > 0).all()
+    assert (changed[(before == "wall") & (first == "wall")] < 2 * COVERED).all()
+
+
+def test_contents_are_those_of_the_blocks_that_are_shown():
+    scene = make_video("train", 1, "jumps", 4).scene
+    stream = make_stream(encode_clip(scene), "evidence", 4)
+    contents = stream_contents(scene, stream)
+    frames, lengths = stream.runs().T
+    assert len(contents) == len(frames) and lengths[0] == 35
+    for frame, length, words in zip(frames, lengths, contents):
+        here = set(scene.blocks(frame).flat)
+        assert words == "wall" or set(words.split()) <= here
+        if length == 35:
+            assert words == describe_blocks(here)
+    shown = [frame for frame, words in zip(frames, contents) if "jump" in words]
+    assert shown and set(shown) <= set(scene.jumps)
+
+
+@pytest.mark.parametrize("form", ["codec", "frames", "image", "text"])
 def test_rows_become_samples(form, processor):
     row = make_row("train", 1, 4, (form,))
     assert row == make_row("train", 1, 4, (form,))
@@ -145,19 +184,70 @@ def test_rows_become_samples(form, processor):
     text = processor.tokenizer.decode(sample["labels"][0][sample["labels"][0] >= 0])
     answers = [message["content"][0]["text"] for message in example["messages"] if message["role"] == "assistant"]
     assert text == "".join(f"{answer}<|im_end|>" for answer in answers)
-    assert len(answers) == 4 if form == "image" else len(answers) >= 1
+    assert len(answers) == {"image": 4, "text": 2}.get(form, len(json.loads(row["turns"])))
+
+
+def test_named_blocks_teach_the_vision_tower_alone(processor):
+    row = make_row("train", 1, 4, ("blocks",))
+    (images,), _, (names,) = to_named_blocks({name: [value] for name, value in row.items()}).values()
+    assert images.shape == (2, 140, 196, 3) and names.shape == (70,)
+    assert {word for name in names for word in name.split()} <= {*BLOCK_WORDS}
+    assert {*names[35:]} <= {*THINGS} and {"jump", "figure"} & {*names[35:]}
+    torch.manual_seed(0)
+    model = train_micro.make_model(processor, yaml.safe_load(train_micro.CONFIG.read_text())["model"])
+    namer = train_micro.BlockNamer(model, processor)
+    batch = namer.collate([{"images": images, "stream": None, "names": names}])
+    assert batch["shares"].shape == (70, len(BLOCK_WORDS)) and torch.all(batch["shares"].sum(1) == 1)
+    optimizer = torch.optim.AdamW(namer.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(60):
+        losses.append(namer(**batch)["loss"])
+        losses[-1].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    # The last tokens of this one batch are near the words that name their blocks, and no longer than embeddings are.
+    tokens = model.model.visual(batch["pixels"], batch["grid_thw"]).pooler_output
+    assert losses[-1] < 0.5 * losses[0]
+    named = (tokens @ namer.words.T).argmax(1)
+    assert (batch["shares"][range(70), named] > 0).float().mean() > 0.9
+    assert 0.7 < (tokens.norm(dim=1) / namer.words.norm(dim=1).mean()).mean() < 1.5
+    assert all(p.grad is None for name, p in model.named_parameters() if "visual" not in name)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_named_blocks_of_a_stream(seed, processor):
+    row = make_row("train", 1, seed, ("codec",))
+    _, (stream,), (names,) = to_named_blocks({name: [value] for name, value in row.items()}).values()
+    assert len(names) == stream.num_tokens
+    answers = dict(json.loads(row["turns"]))
+    if contents := answers.get(QUESTIONS["contents"]):
+        assert contents.startswith(f"[0.00 {describe_blocks({*names[:35]})}")
+    elif QUESTIONS["count"] in answers:
+        assert {"figure", "ball"} <= {*names[:35]} <= {*THINGS}
+    else:
+        named = {name for name in names if name != "wall"}
+        assert named and all(any(name in text for text in (*answers, *answers.values())) for name in named)
+    torch.manual_seed(0)
+    model = train_micro.make_model(processor, yaml.safe_load(train_micro.CONFIG.read_text())["model"])
+    namer = train_micro.BlockNamer(model, processor)
+    batch = namer.collate([{"images": None, "stream": stream, "names": names}] * 2)
+    assert namer(**batch)["loss"].isfinite() and len(batch["shares"]) == 2 * stream.num_tokens
 
 
 def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    """Two stages of two steps on a shard of pictures; one that was stopped in between ends with the same weights."""
+    """Two stages of two steps; a run that was stopped in between ends with the same weights."""
     monkeypatch.setattr("synthetic.dataset.ROWS_PER_SHARD", 4)
-    write_shard((tmp_path / "data", "train", ("image",), 1, 0))
+    for form in ("image", "blocks"):
+        write_shard((tmp_path / "data", "train", (form,), 1, 0))
     assert len(load_shards(tmp_path / "data", {"level": [2]})) == 0
     config = yaml.safe_load(train_micro.CONFIG.read_text())
     config["model"]["text"]["num_hidden_layers"] = config["model"]["vision"]["num_hidden_layers"] = 1
     config["trainer"] |= {"per_device_train_batch_size": 2, "save_steps": 1, "logging_steps": 1}
-    stage = {"rows": {"form": ["image"]}, "trainer": {"max_steps": 2, "learning_rate": 1e-3}}
-    config["stages"] = [{"name": "one", **stage}, {"name": "two", **stage}]
+    trainer = {"max_steps": 2, "learning_rate": 1e-3}
+    config["stages"] = [
+        {"name": name, "rows": {"form": [form]}, "trainer": trainer, "name_blocks": form == "blocks"}
+        for name, form in (("one", "blocks"), ("two", "image"))
+    ]
     (tmp_path / "micro.yaml").write_text(yaml.safe_dump(config))
 
     def run(name):

@@ -5,8 +5,9 @@ Tokenized training data in shards.
 
     python examples/synthetic/dataset.py --output shards --levels 1 2 --shards 20 --workers 2
 
-A row is a picture, evenly sampled frames or a codec stream, with every question that its scene allows as one
-conversation. Shards that are there are kept, so that a run that was stopped goes on where it was.
+A row is pictures, evenly sampled frames or a codec stream, with every question that its scene allows as one
+conversation; "text", a conversation without pixels; or "blocks", pictures with the name of what each block shows.
+Shards that are there are kept, so that a run that was stopped goes on where it was.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,30 +31,46 @@ from transformers_ov2.codec import CodecStream
 if __package__:
     from .clips import encode_clip
     from .policies import BUDGETS, make_stream, uniform_frames
-    from .tasks import JUMP_TASKS, MOTION_TASKS, ORDER_TASKS, QUESTIONS, ask, format_seconds, make_image, make_video
+    from .scenes import Scene
+    from .tasks import (
+        JUMP_TASKS,
+        MOTION_TASKS,
+        ORDER_TASKS,
+        QUESTIONS,
+        TASKS,
+        ask,
+        describe_blocks,
+        format_seconds,
+        make_image,
+        make_named_pictures,
+        make_video,
+    )
 else:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from synthetic.clips import encode_clip
     from synthetic.policies import BUDGETS, make_stream, uniform_frames
+    from synthetic.scenes import Scene
     from synthetic.tasks import (
         JUMP_TASKS,
         MOTION_TASKS,
         ORDER_TASKS,
         QUESTIONS,
+        TASKS,
         ask,
+        describe_blocks,
         format_seconds,
         make_image,
+        make_named_pictures,
         make_video,
     )
 
 
 ROWS_PER_SHARD = 50
 PICTURES_PER_ROW = 4
-# Asked last about every video of few timestamps. Every other answer about times is a choice among them: a model learns
-# to copy them first, and then which ones.
-SHOWN_QUESTION = "At which seconds are frames shown?"
-MOST_SHOWN = 18
-FILLERS = ("figure", "lamp", "red", "blue", "square", "ring", "top", "left", "bottom", "right")
+# A video of at most so many timestamps is also asked what the blocks of each show. Every other answer about times is a
+# choice among these.
+MOST_SHOWN = 8
+FILLERS = ("lamp", "red", "blue", "square", "ring", "top", "left", "bottom", "right")
 # The recipe's shares of evidence: codec streams, sampled frames, pictures.
 FORMS = {"codec": 0.5, "frames": 0.375, "image": 0.125}
 # A model that is to be compared on all policies has seen all of them.
@@ -71,8 +89,12 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
     if forms == ("text",):
         return make_text_row(seed)
     rng = np.random.default_rng([7, level, seed])
-    form = _choose(rng, {form: FORMS[form] for form in forms})
-    if form == "image":
+    form = "blocks" if forms == ("blocks",) else _choose(rng, {form: FORMS[form] for form in forms})
+    if form == "blocks":
+        pictures, names = make_named_pictures(split, level, seed)
+        arrays = {"images": pictures, "names": names.reshape(len(names), -1).astype(str)}
+        turns, policy, canvases, visual = [], "", 1, 35 * 2
+    elif form == "image":
         samples = [make_image(split, level, PICTURES_PER_ROW * seed + index) for index in range(PICTURES_PER_ROW)]
         turns = [[sample.question, sample.answer] for sample in samples]
         arrays, policy, canvases, visual = {"images": np.stack([sample.picture for sample in samples])}, "", 1, 35 * 4
@@ -80,7 +102,7 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
         tasks = list(_choose(rng, KINDS))
         scene = make_video(split, level, tasks[0], seed).scene
         data = encode_clip(scene)
-        samples = [ask(scene, task) for task in rng.permutation(tasks)]
+        samples = [ask(scene, task) for task in tasks]
         turns = [[sample.question, sample.answer] for sample in samples]
         canvases = int(_choose(rng, BUDGET_SHARES))
         if form == "codec":
@@ -88,15 +110,19 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
             stream = make_stream(data, policy, canvases, seed=seed)
             arrays = pack_stream(stream)
             seconds = stream.seconds(stream.runs()[:, 0])
+            contents = stream_contents(scene, stream)
             visual = stream.num_tokens + 9 * len(seconds)
         else:
             policy = "uniform"
             frames, metadata = uniform_frames(data, canvases)
             arrays = {"frames": frames, "metadata": np.array(json.dumps(metadata))}
             seconds = np.array(metadata["frames_indices"]) / metadata["fps"]
+            contents = [describe_blocks(set(scene.blocks(frame).flat)) for frame in metadata["frames_indices"]]
             visual = len(frames) * 44
-        if len(seconds) <= MOST_SHOWN:
-            turns.append([SHOWN_QUESTION, format_seconds(seconds)])
+        if len(seconds) <= MOST_SHOWN and scene.figure is not None:
+            turns.append([QUESTIONS["contents"], format_contents(seconds, contents)])
+        # The first is answered from the blocks alone, the others from its answer as well.
+        turns = [turns[index] for index in rng.permutation(len(turns))]
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return {
@@ -111,6 +137,23 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
     }
 
 
+def name_tokens(scene: Scene, stream: CodecStream) -> np.ndarray:
+    """The name of what each token's block shows, `(num_tokens,)`."""
+    tokens = stream.block_positions()[:: stream.merge**2]
+    blocks = {frame: scene.blocks(frame) for frame in np.unique(tokens[:, 0])}
+    return np.array([blocks[frame][row // stream.merge, column // stream.merge] for frame, row, column in tokens])
+
+
+def stream_contents(scene: Scene, stream: CodecStream) -> list[str]:
+    """What the blocks behind each timestamp of a stream show."""
+    names = np.split(name_tokens(scene, stream), np.cumsum(stream.runs()[:, 1])[:-1])
+    return [describe_blocks(set(run)) for run in names]
+
+
+def format_contents(seconds: Iterable[float], contents: Iterable[str]) -> str:
+    return "[" + ", ".join(f"{time:.2f} {words}" for time, words in zip(seconds, contents)) + "]"
+
+
 def make_text_row(seed: int) -> dict:
     """
     A conversation of words alone that is answered as one about a clip is: what blocks of pixels will say is said by
@@ -122,17 +165,19 @@ def make_text_row(seed: int) -> dict:
     jumps = rng.random(number) < rng.uniform(0.05, 0.6)
     start, end = np.sort(rng.choice(number, 2, replace=False))
     newline = rng.random() < 0.6  # as after the blocks of codec videos
-    text = ""
+    text, contents = "", []
     for index, time in enumerate(times):
-        lit = "on" if start <= index < end else "off"
-        words = [*rng.choice(FILLERS, rng.integers(0, 2)), *(["jump"] if jumps[index] else []), lit]
+        names = {"jump" if jumps[index] else "figure", "on" if start <= index < end else "off"}
+        names |= {"ball"} if rng.random() < 0.3 else set()
+        words = [*sorted(names), *rng.choice(FILLERS, rng.integers(0, 2)), *["wall"] * rng.integers(0, 4)]
         words = " ".join(words[i] for i in rng.permutation(len(words)))
         text += f"<{time:.2f} seconds><|vision_start|> {words}<|vision_end|>" + "\n" * newline
+        contents.append(describe_blocks(names))
     turns = [
         [QUESTIONS["jumps"], format_seconds(times[jumps])],
         [QUESTIONS["count"], str(jumps.sum())],
         [QUESTIONS["grounding"], f"The event happens in {times[start]:.2f} - {times[end]:.2f} seconds"],
-        [SHOWN_QUESTION, format_seconds(times)],
+        [QUESTIONS["contents"], format_contents(times, contents)],
     ]
     turns = [turns[i] for i in rng.permutation(4)[:2]]
     return {
@@ -186,10 +231,29 @@ def to_messages(batch: dict[str, list]) -> dict[str, list]:
     return {"messages": messages, "images": images}
 
 
+def to_named_blocks(batch: dict[str, list]) -> dict[str, list]:
+    """
+    Rows as what a vision tower is shown, `images` (uint8 `[pictures, height, width, 3]`) or a codec `stream`, and
+    `names`, what each block of it shows.
+    """
+    named = {"images": [], "stream": [], "names": []}
+    for level, seed, turns, media in zip(batch["level"], batch["seed"], batch["turns"], batch["media"]):
+        arrays, stream = dict(np.load(io.BytesIO(media))), None
+        if "images" not in arrays:
+            questions = [question for question, _ in json.loads(turns)]
+            task = next(task for task in TASKS if QUESTIONS[task].split("{}")[0] in questions[0] + questions[-1])
+            stream = unpack_stream(arrays)
+            arrays["names"] = name_tokens(make_video("train", level, task, seed).scene, stream)
+        named["images"].append(arrays.get("images"))
+        named["stream"].append(stream)
+        named["names"].append(arrays["names"].ravel())
+    return named
+
+
 def load_shards(folder: Path, select: dict[str, list] | None = None, most: dict[str, int] | None = None) -> Dataset:
     """
-    The rows of all shards of a folder whose columns hold one of the values in `select`, as `to_messages`; the last so
-    many of the forms in `most`.
+    The rows of all shards of a folder whose columns hold one of the values in `select`, as `to_messages`; of the forms in
+    `most` no more than so many, evenly from all shards.
     """
     shards = [load_from_disk(path) for path in sorted(folder.glob("level*")) if path.suffix != ".part"]
     rows = concatenate_datasets(shards)
@@ -197,7 +261,8 @@ def load_shards(folder: Path, select: dict[str, list] | None = None, most: dict[
         rows = rows.select([index for index, value in enumerate(rows[name]) if value in values])
     for form, number in (most or {}).items():
         places = np.flatnonzero(np.array(rows["form"]) == form)
-        rows = rows.select(np.delete(np.arange(len(rows)), places[: max(len(places) - number, 0)]))
+        kept = places[np.linspace(0, len(places) - 1, min(number, len(places))).astype(int)]
+        rows = rows.select(np.setdiff1d(np.arange(len(rows)), np.setdiff1d(places, kept)))
     return rows.with_transform(to_messages, columns=["turns", "media"], output_all_columns=True)
 
 
@@ -216,7 +281,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--split", default="train", choices=("train", "validation"))
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=[*FORMS, "text"], help="kinds of rows")
+    parser.add_argument(
+        "--forms", nargs="+", default=list(FORMS), choices=[*FORMS, "blocks", "text"], help="kinds of rows"
+    )
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--first", type=int, default=0, help="number of the first shard")
     parser.add_argument("--shards", type=int, default=20, help=f"shards of {ROWS_PER_SHARD} rows for every level")

@@ -11,12 +11,15 @@ of the test split occur neither in training nor in validation.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
 
 HEIGHT, WIDTH = 140, 196
 FLOOR = 112  # the row where the wall ends
+BLOCK = 28  # pixels across a token of the micro checkpoint
+COVERED = 0.06  # the share of a block from which on it shows a thing
 MARGIN = 48  # how far the camera may look beyond the first view, in pixels
 
 # Hue in turns; saturation and value are the split's.
@@ -190,6 +193,13 @@ class Sprite:
             image[y0:y1, x0:x1] += self.alpha[part] * (self.color[part] - image[y0:y1, x0:x1])
 
 
+def block_cover(sprite: Sprite, x: float, y: float) -> np.ndarray:
+    """The share of each block that a sprite covers, float32 `[HEIGHT / 28, WIDTH / 28]`."""
+    cover = np.zeros((HEIGHT, WIDTH, 1), np.float32)
+    Sprite(np.ones_like(sprite.alpha), sprite.alpha, sprite.anchor).paste(cover, x, y)
+    return cover.reshape(HEIGHT // BLOCK, BLOCK, WIDTH // BLOCK, BLOCK).mean((1, 3))
+
+
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     """RGB in 0…255, float32 `(3,)`."""
     channels = (np.array([5, 3, 1]) + 6 * hue) % 6
@@ -314,6 +324,8 @@ class Scene:
     place: np.ndarray | None = None  # float64 [num_frames, 2]: x and height above the ground of the figure, in pixels
     poses: list[str] = field(default_factory=list)
     jumps: list[int] = field(default_factory=list)
+    ball: Sprite | None = None
+    bounce: np.ndarray | None = None  # float64 [num_frames, 2]: x and height above the ground of the ball, in pixels
     lamp: tuple[Sprite, Sprite, float, float] | None = None
     light: tuple[int, int] | None = None
     grain_seed: int = 0
@@ -326,30 +338,56 @@ class Scene:
         left, top, zoom = self.camera[frame]
         return (x - WIDTH / 2 - left) * zoom + WIDTH / 2, (y - HEIGHT / 2 - top) * zoom + HEIGHT / 2
 
+    def things(self, frame: int) -> Iterator[tuple[str, Sprite, float, float]]:
+        """What stands in a frame, from back to front: its name, and its sprite with the place of its origin."""
+        seconds = self.seconds(frame)
+        if self.lamp is not None:
+            off, on, x, y = self.lamp
+            lit = self.light is not None and self.light[0] <= frame < self.light[1]
+            yield "on" if lit else "off", on if lit else off, *self.view(frame, x, y)
+        for mover in self.movers:
+            if seconds >= mover.appears:
+                yield mover.name, mover.sprite, *self.view(frame, *mover.at(seconds))
+        if self.ball is not None:
+            x, height = self.bounce[frame]
+            yield "ball", self.ball, *self.view(frame, x, FLOOR + 12 - self.ball.anchor[1] - height)
+        if self.figure is not None:
+            x, height = self.place[frame]
+            name = "jump" if self.poses[frame] == "up" else "figure"
+            yield name, self.figure[self.poses[frame]], *self.view(frame, x, FLOOR + 12 - height)
+
+    def blocks(self, frame: int) -> np.ndarray:
+        """The name of what covers each block, `[HEIGHT / 28, WIDTH / 28]`: "wall" where nothing does."""
+        names = np.full((HEIGHT // BLOCK, WIDTH // BLOCK), "wall", dtype=object)
+        for name, sprite, x, y in self.things(frame):
+            names[block_cover(sprite, x, y) > COVERED] = name
+        return names
+
     def frames(self) -> Iterator[np.ndarray]:
         """The frames, uint8 `[HEIGHT, WIDTH, 3]`."""
-        rng = np.random.default_rng(self.grain_seed)
-        still = not np.ptp(self.camera, axis=0).any()
-        walls = [self._wall(wall, *self.camera[0]) for wall in self.walls] if still else self.walls
-        for frame in range(self.num_frames):
-            wall = walls[np.searchsorted(self.cuts, frame, side="right") % len(walls)]
-            image = wall.copy() if still else self._wall(wall, *self.camera[frame])
-            seconds = self.seconds(frame)
-            if self.lamp is not None:
-                off, on, x, y = self.lamp
-                lit = self.light is not None and self.light[0] <= frame < self.light[1]
-                (on if lit else off).paste(image, *self.view(frame, x, y))
-            for mover in self.movers:
-                if seconds >= mover.appears:
-                    mover.sprite.paste(image, *self.view(frame, *mover.at(seconds)))
-            if self.figure is not None:
-                x, height = self.place[frame]
-                self.figure[self.poses[frame]].paste(image, *self.view(frame, x, FLOOR + 12 - height))
-            image *= self.gain[frame]
-            if self.grain is not None:
-                y, x = rng.integers(0, 32, 2)
-                image += self.grain[y : y + HEIGHT, x : x + WIDTH, None]
-            yield np.clip(image, 0, 255).astype(np.uint8)
+        return map(self.image, range(self.num_frames))
+
+    def image(self, frame: int) -> np.ndarray:
+        """One frame, uint8 `[HEIGHT, WIDTH, 3]`."""
+        number = np.searchsorted(self.cuts, frame, side="right") % len(self.walls)
+        if self._still_walls is None:
+            image = self._wall(self.walls[number], *self.camera[frame])
+        else:
+            image = self._still_walls[number].copy()
+        for _, sprite, x, y in self.things(frame):
+            sprite.paste(image, x, y)
+        image *= self.gain[frame]
+        if self.grain is not None:
+            y, x = np.random.default_rng([self.grain_seed, frame]).integers(0, 32, 2)
+            image += self.grain[y : y + HEIGHT, x : x + WIDTH, None]
+        return np.clip(image, 0, 255).astype(np.uint8)
+
+    @cached_property
+    def _still_walls(self) -> list[np.ndarray] | None:
+        """The walls as a camera that does not move sees them."""
+        if np.ptp(self.camera, axis=0).any():
+            return None
+        return [self._wall(wall, *self.camera[0]) for wall in self.walls]
 
     @staticmethod
     def _wall(wall: np.ndarray, left: float, top: float, zoom: float) -> np.ndarray:
@@ -408,8 +446,24 @@ def _stage(rng: np.random.Generator, split_name: str, level_name: int, seconds: 
     )
 
 
+def _leaps(rng: np.random.Generator, rate: float, count: int, number: int) -> tuple[list[int], int]:
+    """The first frames of at most `number` leaps in a clip of `count` frames, and how many frames each takes."""
+    flight = max(3, round(rng.uniform(0.42, 0.6) * rate))
+    rest = max(3, round(0.3 * rate))
+    number = min(number, (count - 2 * rest) // (flight + rest))
+    slack = count - rest - number * (flight + rest)
+    waits = np.sort(rng.integers(0, slack + 1, number))
+    return (rest + waits + np.arange(number) * (flight + rest)).tolist(), flight
+
+
+def _heights(flight: int, top: float) -> np.ndarray:
+    """Height above the ground in each frame of a leap, in pixels."""
+    points, heights = zip(*_FLIGHT)
+    return top * np.interp((np.arange(flight) + 0.85) / (flight + 0.85), points, heights)
+
+
 def make_scene(split_name: str, level_name: int, rng: np.random.Generator) -> Scene:
-    """A figure that jumps, and a lamp that is on once."""
+    """A figure that jumps, a ball that bounces, and a lamp that is on once."""
     split, level = SPLITS[split_name], LEVELS[level_name]
     scene = _stage(rng, split_name, level_name)
     rate, count = float(scene.rate), scene.num_frames
@@ -421,12 +475,7 @@ def make_scene(split_name: str, level_name: int, rng: np.random.Generator) -> Sc
     skin = hsv(rng.uniform(0.05, 0.1), rng.uniform(0.3, 0.6), rng.uniform(0.75, 0.95))
     scene.figure = figure_sprites(size, color, skin, plain=bool(rng.random() < 0.4))
 
-    flight = max(3, round(rng.uniform(0.42, 0.6) * rate))
-    rest = max(3, round(0.3 * rate))
-    number = min(_draw(rng, level.jumps), (count - 2 * rest) // (flight + rest))
-    slack = count - rest - number * (flight + rest)
-    waits = np.sort(rng.integers(0, slack + 1, number))
-    scene.jumps = (rest + waits + np.arange(number) * (flight + rest)).tolist()
+    scene.jumps, flight = _leaps(rng, rate, count, _draw(rng, level.jumps))
     scene.poses = ["stand"] * count
     scene.place = np.zeros((count, 2))
     reach = 0.3 * WIDTH
@@ -434,16 +483,21 @@ def make_scene(split_name: str, level_name: int, rng: np.random.Generator) -> Sc
     walk = rng.uniform(-1, 1) * level.walk
     swing = 40.0
     scene.place[:, 0] = x + swing * np.sin(walk * np.arange(count) / rate / swing)
-    points, heights = zip(*_FLIGHT)
     for start in scene.jumps:
-        top = rng.uniform(0.55, 0.8) * size
-        frames = np.arange(flight)
-        scene.place[start : start + flight, 1] = top * np.interp((frames + 0.85) / (flight + 0.85), points, heights)
+        scene.place[start : start + flight, 1] = _heights(flight, rng.uniform(0.55, 0.8) * size)
         scene.poses[start] = "up"
         scene.poses[start + 1 : start + flight - 1] = ["peak"] * (flight - 2)
         scene.poses[start + flight - 1] = "down"
         if start + flight < count:
             scene.poses[start + flight] = "crouch"
+
+    # It leaves the ground as the figure does: when something jumps does not say who.
+    scene.ball = shape_sprite("disc", rng.uniform(0.4, 0.6) * size, hsv(rng.uniform(), 0.7, rng.uniform(0.5, 0.95)))
+    scene.bounce = np.zeros((count, 2))
+    scene.bounce[:, 0] = x + (60 if x < WIDTH / 2 else -60) + rng.uniform(-12, 12)
+    hops, flight = _leaps(rng, rate, count, _draw(rng, (0, level.jumps[1])))
+    for start in hops:
+        scene.bounce[start : start + flight, 1] = _heights(flight, rng.uniform(0.55, 0.8) * size)
 
     size = rng.uniform(15, 22) * _scale(rng, split)
     side = rng.uniform(22, WIDTH - 22), rng.uniform(18, 34)
@@ -507,3 +561,22 @@ def draw_picture(split_name: str, level_name: int, rng: np.random.Generator) -> 
     if level.noise:
         image += rng.normal(0, level.noise, (HEIGHT, WIDTH, 1))
     return np.clip(image, 0, 255).astype(np.uint8), color, shape, int(row), int(column)
+
+
+def draw_shapes(split_name: str, level_name: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of several shapes, each in a block of its own, and the names of what the blocks show."""
+    split, level = SPLITS[split_name], LEVELS[level_name]
+    kind = split.textures[rng.integers(len(split.textures))]
+    image = texture(rng, kind, level.contrast)[MARGIN : MARGIN + HEIGHT, MARGIN : MARGIN + WIDTH].copy()
+    names = np.full((HEIGHT // BLOCK, WIDTH // BLOCK), "wall", dtype=object)
+    for place in rng.choice(names.size, rng.integers(3, 12), replace=False):
+        row, column = divmod(place, names.shape[1])
+        color, shape = list(HUES)[rng.integers(len(HUES))], SHAPES[rng.integers(len(SHAPES))]
+        x, y = (BLOCK * (at + 0.5) + rng.uniform(-5, 5) for at in (column, row))
+        shape_sprite(shape, rng.uniform(20, 32) * _scale(rng, split), named_color(rng, split, color)).paste(
+            image, x, y
+        )
+        names[row, column] = f"{color} {shape}"
+    if level.noise:
+        image += rng.normal(0, level.noise, (HEIGHT, WIDTH, 1))
+    return np.clip(image, 0, 255).astype(np.uint8), names

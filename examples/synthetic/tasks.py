@@ -7,10 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scenes import DIRECTIONS, HEIGHT, SPLITS, WIDTH, Scene, draw_picture, make_motion, make_scene
+from .scenes import (
+    DIRECTIONS,
+    HEIGHT,
+    HUES,
+    SHAPES,
+    SPLITS,
+    WIDTH,
+    Scene,
+    draw_picture,
+    draw_shapes,
+    make_motion,
+    make_scene,
+)
 
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
+# What blocks of a scene with a figure show: its first frame in the air is a jump.
+THINGS = ("jump", "figure", "ball", "on", "off", "wall")
+BLOCK_WORDS = (*THINGS, *HUES, *SHAPES)
 # What can be asked about a scene of each kind.
 JUMP_TASKS = ("jumps", "count", "grounding")
 MOTION_TASKS = ("direction", "tracking")
@@ -26,6 +41,8 @@ QUESTIONS = {
     "direction": "Where does the {} move?",
     "tracking": "Track the {}",
     "order": "In which order do the shapes appear?",
+    # A timestamp with what its blocks show, for every timestamp.
+    "contents": "What is shown at each second?",
 }
 
 
@@ -109,3 +126,22 @@ def make_image(split: str, level: int, seed: int) -> Sample:
     article = "An" if color == "orange" else "A"
     answer = f"{article} {color} {shape} at the {ROWS[row]} {COLUMNS[column]}."
     return Sample("picture", level, QUESTIONS["picture"], answer, answer, picture=picture)
+
+
+def make_named_pictures(split: str, level: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """
+    A picture of shapes and a frame of a scene with a figure, uint8 `[2, HEIGHT, WIDTH, 3]`, and the names of what each
+    block shows, `[2, HEIGHT / 28, WIDTH / 28]`: words of [`BLOCK_WORDS`] with spaces between them.
+    """
+    rng = np.random.default_rng([SPLITS[split].seed, level, 4, seed])
+    picture, names = draw_shapes(split, level, rng)
+    scene = make_scene(split, level, rng)
+    # Half of the frames show the start of a jump.
+    frame = int(rng.choice(scene.jumps)) if rng.random() < 0.5 else int(rng.integers(scene.num_frames))
+    return np.stack([picture, scene.image(frame)]), np.stack([names, scene.blocks(frame)])
+
+
+def describe_blocks(names: set[str]) -> str:
+    """What blocks of these names show, in the order in which a model is to say it."""
+    words = [name for name in THINGS[:-1] if name in names and not (name == "figure" and "jump" in names)]
+    return " ".join(words) or "wall"
