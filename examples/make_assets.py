@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Makes what the examples run on without a network: short clips with captions, and a tiny checkpoint folder.
+Makes what the examples run on without a network: short clips with captions or questions, and a tiny checkpoint folder.
 
     python examples/make_assets.py            # writes examples/assets/
 
 The clips are drawn here, frame by frame, and encoded with PyAV, so they may be shipped under the project's licence.
-The checkpoint folder holds everything but weights: a model built from its config is random.
+The checkpoint folder holds everything but weights: a model built from its config is random. The trained one,
+`ov2-micro`, is what `train_micro.py` makes.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from synthetic import encode_clip, make_video
+from synthetic.tasks import JUMP_TASKS, ask
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Tokenizer, Qwen2VLImageProcessorPil
 
@@ -30,6 +33,8 @@ CAPTIONS = {
     "lamp": "A lamp on the wall flashes twice.",
     "still": "Nothing moves.",
 }
+# A clip of the micro checkpoint's test split: (level, seed).
+JUMPS = (1, 2029)
 SPECIAL_TOKENS = [
     "<|endoftext|>",
     "<|im_start|>",
@@ -176,6 +181,12 @@ def main() -> None:
         for name, caption in CAPTIONS.items():
             write_clip(output / f"{name}.mp4", name)
             file.write(json.dumps({"video": f"{name}.mp4", "question": QUESTION, "answer": caption}) + "\n")
+    scene = make_video("test", JUMPS[0], "jumps", JUMPS[1]).scene
+    (output / "jumps.mp4").write_bytes(encode_clip(scene))
+    with open(output / "questions.jsonl", "w", encoding="utf-8") as file:
+        for sample in (ask(scene, task) for task in JUMP_TASKS):
+            row = {"video": "jumps.mp4", "question": sample.question, "answer": sample.truth, "task": sample.task}
+            file.write(json.dumps(row) + "\n")
     write_checkpoint(output / "tiny-ov2")
     for path in sorted(output.rglob("*")):
         if path.is_file():

@@ -37,7 +37,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(ASSETS / "tiny-ov2"), help="whose processor is used")
+    parser.add_argument("--model", default=str(ASSETS / "ov2-micro"), help="whose processor is used")
     parser.add_argument("--data", type=Path, default=ASSETS / "captions.jsonl", help="jsonl (default: bundled clips)")
     parser.add_argument("--cache", type=Path, default=Path("ov2-streams"), help="folder of codec streams")
     parser.add_argument("--output", type=Path, default=Path("ov2-tokenized"), help="folder of the data set")

@@ -3,7 +3,7 @@
 """
 Clips and captions to a LoRA adapter: the shortest way to fine-tune OV2.
 
-    python examples/sft_lora.py                                # bundled clips, tiny random model, no network, CPU
+    python examples/sft_lora.py                                # bundled clips and micro model, no network, CPU
     python examples/sft_lora.py --model lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct \
         --data clips/captions.jsonl --output adapter
     accelerate launch --num_processes 4 examples/sft_lora.py --model … --data …
@@ -23,7 +23,7 @@ from statistics import median
 import torch
 from accelerate import PartialState
 from datasets import Dataset, load_from_disk
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 from trl import SFTConfig, SFTTrainer
 
 import transformers_ov2  # noqa: F401  registers OV2 with the AutoClasses
@@ -43,12 +43,12 @@ from transformers_ov2.training import (
 
 
 ASSETS = Path(__file__).parent / "assets"
-TINY_MODEL = ASSETS / "tiny-ov2"
+MICRO_MODEL = ASSETS / "ov2-micro"
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(TINY_MODEL), help="hub name or folder (default: a tiny random model)")
+    parser.add_argument("--model", default=str(MICRO_MODEL), help="hub name or folder (default: the micro model)")
     parser.add_argument(
         "--data",
         type=Path,
@@ -76,12 +76,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_model(name: str, qlora: bool) -> torch.nn.Module:
-    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
-        torch.manual_seed(0)
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(name))
-        # The head stays frozen and must be able to tell tokens apart, as that of a trained model does.
-        torch.nn.init.normal_(model.lm_head.weight, std=0.3)
-        return model
     options = {"dtype": torch.bfloat16 if torch.cuda.is_available() else torch.float32}
     if qlora:
         options["quantization_config"] = BitsAndBytesConfig(

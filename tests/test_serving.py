@@ -17,10 +17,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from transformers_ov2 import OV2Config, OV2ForConditionalGeneration, OV2Processor
 from transformers_ov2.cli import main
 from transformers_ov2.codec import isolation
 from transformers_ov2.evaluation.answers import answer
@@ -34,17 +32,8 @@ CODEC = {"target_canvas": 4, "max_pixels": 12544}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    network = OV2ForConditionalGeneration(OV2Config.from_pretrained(ASSETS / "tiny-ov2"))
-    processor = OV2Processor.from_pretrained(ASSETS / "tiny-ov2")
-    # A random model that writes letters: halves of characters would be lost between the chunks of a stream.
-    words = processor.batch_decode([[token] for token in range(network.config.text_config.vocab_size)])
-    network.generation_config.suppress_tokens = [token for token, word in enumerate(words) if not word.isalpha()]
-    network.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return str(folder)
+def model() -> str:
+    return str(ASSETS / "ov2-micro")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +113,22 @@ def test_codec_video_and_frames_by_option(server, model, expected):
         video, video_backend="frames", num_frames=4, max_tokens=2000
     )
     assert codec.usage.prompt_tokens != frames.usage.prompt_tokens
+
+
+def test_the_answer_is_right(server, model):
+    rows = map(json.loads, (ASSETS / "questions.jsonl").read_text().splitlines())
+    row = next(row for row in rows if row["task"] == "jumps")
+    content = [part(row["video"]), {"type": "text", "text": row["question"]}]
+    # The budget that the model was published with.
+    own = {"codec": {"target_canvas": 4, "max_pixels": 28_000}, "max_tokens": 284}
+    found = ask(
+        server,
+        model,
+        messages=[{"role": "user", "content": content}],
+        max_tokens=48,
+        extra_body={"chat_template_kwargs": own},
+    )
+    assert json.loads(found.choices[0].message.content) == row["answer"]
 
 
 def test_every_frames_option_chooses_frames(server, model, expected):
@@ -271,7 +276,7 @@ def test_command_serves_until_it_is_interrupted(model):
             started = json.loads(process.stdout.readline())
             assert started == {"url": f"http://127.0.0.1:{port}/v1", "model": model}
             client = openai.OpenAI(base_url=started["url"], api_key="none", max_retries=8)
-            assert ask(client, model, part("ball.mp4")).usage.completion_tokens == 4
+            assert 1 <= ask(client, model, part("ball.mp4")).usage.completion_tokens <= 4
         finally:
             process.send_signal(signal.SIGINT)
             rest, errors = process.communicate(timeout=60)

@@ -152,8 +152,9 @@ def build(model: Model) -> gr.Blocks:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    bundled = ASSETS / "ov2-micro" if (ASSETS / "ov2-micro").is_dir() else ASSETS / "tiny-ov2"
-    parser.add_argument("--model", default=str(bundled), help="repository or folder (default: the bundled model)")
+    parser.add_argument(
+        "--model", default=str(ASSETS / "ov2-micro"), help="repository or folder (default: the bundled model)"
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
     args = parser.parse_args()

@@ -252,8 +252,8 @@ def to_named_blocks(batch: dict[str, list]) -> dict[str, list]:
 
 def load_shards(folder: Path, select: dict[str, list] | None = None, most: dict[str, int] | None = None) -> Dataset:
     """
-    The rows of all shards of a folder whose columns hold one of the values in `select`, as `to_messages`; of the forms in
-    `most` no more than so many, evenly from all shards.
+    The rows of all shards of a folder whose columns hold one of the values in `select`, as `to_messages`; of the forms
+    in `most` no more than so many, evenly from all shards.
     """
     shards = [load_from_disk(path) for path in sorted(folder.glob("level*")) if path.suffix != ".part"]
     rows = concatenate_datasets(shards)

@@ -90,13 +90,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _bundled() -> dict[str, Any] | None:
     """The model of the checkout and the first of its clips, with what to ask about it."""
-    folder = next((folder for folder in ASSETS if (folder / "captions.jsonl").is_file()), None)
+    folder = next((folder for folder in ASSETS if (folder / "questions.jsonl").is_file()), None)
     if folder is None:
         return None
-    with open(folder / "captions.jsonl", encoding="utf-8") as file:
+    with open(folder / "questions.jsonl", encoding="utf-8") as file:
         first = json.loads(file.readline())
-    models = [folder / name for name in ("ov2-micro", "tiny-ov2") if (folder / name).is_dir()]
-    return {"model": models[0], "video": folder / first["video"], "question": first["question"]}
+    return {"model": folder / "ov2-micro", "video": folder / first["video"], "question": first["question"]}
 
 
 def _token_table(runs: list[tuple[float, int]], rows: int = 10, width: int = 40) -> list[str]:
