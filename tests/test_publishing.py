@@ -255,8 +255,9 @@ def test_nothing_of_the_remote_code_is_pushed(pushed):
 @pytest.mark.parametrize("name", ["tester/base", "lab/adapter"])
 def test_code_of_the_card_runs(pushed, run, name):
     (code,) = re.findall(r"```python\n(.*?)```", pushed.card(name)[1], re.DOTALL)
-    # A random model may well say nothing but spaces: what is printed does not tell whether it answered.
-    assert run(code + 'print(output.shape[1] - inputs["input_ids"].shape[1] > 0)\n').split()[-1] == "True"
+    # What a random model says may be nothing but spaces: the card's code must give the model that was pushed.
+    check = f'\ntorch.testing.assert_close(logits(model, processor), torch.load("expected.pt")["{name}"])\n'
+    assert run(INPUTS + code + check + 'print("loaded")').endswith("\nloaded\n")
 
 
 def test_model_without_base_model():
