@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 from synthetic import encode_clip, make_video
-from synthetic.tasks import JUMP_TASKS, ask
+from synthetic.questions import question_rows
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Tokenizer, Qwen2VLImageProcessorPil
 
@@ -184,9 +184,7 @@ def main() -> None:
     scene = make_video("test", JUMPS[0], "jumps", JUMPS[1]).scene
     (output / "jumps.mp4").write_bytes(encode_clip(scene))
     with open(output / "questions.jsonl", "w", encoding="utf-8") as file:
-        for sample in (ask(scene, task) for task in JUMP_TASKS):
-            row = {"video": "jumps.mp4", "question": sample.question, "answer": sample.truth, "task": sample.task}
-            file.write(json.dumps(row) + "\n")
+        file.writelines(json.dumps(row) + "\n" for row in question_rows(scene, "jumps.mp4"))
     write_checkpoint(output / "tiny-ov2")
     for path in sorted(output.rglob("*")):
         if path.is_file():

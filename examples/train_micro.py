@@ -3,10 +3,10 @@
 """
 Trains the micro checkpoint of `examples/assets/ov2-micro` from nothing, on a CPU, with TRL.
 
-    python examples/synthetic/dataset.py --output micro/train --workers 2
     python examples/train_micro.py --data micro/train --output micro/run
 
-The stages are those of `examples/synthetic/micro.yaml`. A run that was stopped goes on from its last checkpoint.
+`model_cards/ov2-micro.md` has the calls of `synthetic/dataset.py` that make the data. The stages are those of
+`examples/synthetic/micro.yaml`. A run that was stopped goes on from its last checkpoint.
 """
 
 import argparse

@@ -28,6 +28,7 @@ from synthetic import LEVELS, SPLITS, TASKS, encode_clip, make_image, make_video
 from synthetic.dataset import (  # noqa: E402
     load_shards,
     make_row,
+    name_tokens,
     stream_contents,
     to_messages,
     to_named_blocks,
@@ -161,7 +162,7 @@ def test_blocks_are_named_after_what_covers_them():
 def test_contents_are_those_of_the_blocks_that_are_shown():
     scene = make_video("train", 1, "jumps", 4).scene
     stream = make_stream(encode_clip(scene), "evidence", 4)
-    contents = stream_contents(scene, stream)
+    contents = stream_contents(name_tokens(scene, stream), stream)
     frames, lengths = stream.runs().T
     assert len(contents) == len(frames) and lengths[0] == 35
     for frame, length, words in zip(frames, lengths, contents):

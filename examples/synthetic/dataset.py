@@ -28,41 +28,23 @@ from datasets import Dataset, concatenate_datasets, load_from_disk
 from transformers_ov2.codec import CodecStream
 
 
-if __package__:
-    from .clips import encode_clip
-    from .policies import BUDGETS, make_stream, uniform_frames
-    from .scenes import Scene
-    from .tasks import (
-        JUMP_TASKS,
-        MOTION_TASKS,
-        ORDER_TASKS,
-        QUESTIONS,
-        TASKS,
-        ask,
-        describe_blocks,
-        format_seconds,
-        make_image,
-        make_named_pictures,
-        make_video,
-    )
-else:
+if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from synthetic.clips import encode_clip
-    from synthetic.policies import BUDGETS, make_stream, uniform_frames
-    from synthetic.scenes import Scene
-    from synthetic.tasks import (
-        JUMP_TASKS,
-        MOTION_TASKS,
-        ORDER_TASKS,
-        QUESTIONS,
-        TASKS,
-        ask,
-        describe_blocks,
-        format_seconds,
-        make_image,
-        make_named_pictures,
-        make_video,
-    )
+from synthetic.clips import encode_clip
+from synthetic.policies import BUDGETS, make_stream, uniform_frames
+from synthetic.scenes import Scene
+from synthetic.tasks import (
+    JUMP_TASKS,
+    MOTION_TASKS,
+    ORDER_TASKS,
+    QUESTIONS,
+    ask,
+    describe_blocks,
+    format_seconds,
+    make_image,
+    make_named_pictures,
+    make_video,
+)
 
 
 ROWS_PER_SHARD = 50
@@ -92,7 +74,7 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
     form = "blocks" if forms == ("blocks",) else _choose(rng, {form: FORMS[form] for form in forms})
     if form == "blocks":
         pictures, names = make_named_pictures(split, level, seed)
-        arrays = {"images": pictures, "names": names.reshape(len(names), -1).astype(str)}
+        arrays = {"images": pictures, "names": names.ravel().astype(str)}
         turns, policy, canvases, visual = [], "", 1, 35 * 2
     elif form == "image":
         samples = [make_image(split, level, PICTURES_PER_ROW * seed + index) for index in range(PICTURES_PER_ROW)]
@@ -108,9 +90,10 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
         if form == "codec":
             policy = _choose(rng, POLICY_SHARES)
             stream = make_stream(data, policy, canvases, seed=seed)
-            arrays = pack_stream(stream)
+            names = name_tokens(scene, stream)
+            arrays = pack_stream(stream) | {"names": names}
             seconds = stream.seconds(stream.runs()[:, 0])
-            contents = stream_contents(scene, stream)
+            contents = stream_contents(names, stream)
             visual = stream.num_tokens + 9 * len(seconds)
         else:
             policy = "uniform"
@@ -144,10 +127,9 @@ def name_tokens(scene: Scene, stream: CodecStream) -> np.ndarray:
     return np.array([blocks[frame][row // stream.merge, column // stream.merge] for frame, row, column in tokens])
 
 
-def stream_contents(scene: Scene, stream: CodecStream) -> list[str]:
-    """What the blocks behind each timestamp of a stream show."""
-    names = np.split(name_tokens(scene, stream), np.cumsum(stream.runs()[:, 1])[:-1])
-    return [describe_blocks(set(run)) for run in names]
+def stream_contents(names: np.ndarray, stream: CodecStream) -> list[str]:
+    """What the blocks behind each timestamp of a stream show, from the names of its tokens."""
+    return [describe_blocks(set(run)) for run in np.split(names, np.cumsum(stream.runs()[:, 1])[:-1])]
 
 
 def format_contents(seconds: Iterable[float], contents: Iterable[str]) -> str:
@@ -200,7 +182,7 @@ def pack_stream(stream: CodecStream) -> dict[str, np.ndarray]:
 
 
 def unpack_stream(arrays: dict[str, np.ndarray]) -> CodecStream:
-    fields = {name: value if value.ndim else value.item() for name, value in arrays.items()}
+    fields = {name: value if value.ndim else value.item() for name, value in arrays.items() if name != "names"}
     fields["patch_positions"] = fields["patch_positions"].astype(np.int64)
     return CodecStream(**fields | {"signal_source": fields["signal_source"].tolist()})
 
@@ -237,16 +219,11 @@ def to_named_blocks(batch: dict[str, list]) -> dict[str, list]:
     `names`, what each block of it shows.
     """
     named = {"images": [], "stream": [], "names": []}
-    for level, seed, turns, media in zip(batch["level"], batch["seed"], batch["turns"], batch["media"]):
-        arrays, stream = dict(np.load(io.BytesIO(media))), None
-        if "images" not in arrays:
-            questions = [question for question, _ in json.loads(turns)]
-            task = next(task for task in TASKS if QUESTIONS[task].split("{}")[0] in questions[0] + questions[-1])
-            stream = unpack_stream(arrays)
-            arrays["names"] = name_tokens(make_video("train", level, task, seed).scene, stream)
+    for media in batch["media"]:
+        arrays = dict(np.load(io.BytesIO(media)))
         named["images"].append(arrays.get("images"))
-        named["stream"].append(stream)
-        named["names"].append(arrays["names"].ravel())
+        named["stream"].append(None if "images" in arrays else unpack_stream(arrays))
+        named["names"].append(arrays["names"])
     return named
 
 

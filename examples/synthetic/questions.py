@@ -18,15 +18,11 @@ import sys
 from pathlib import Path
 
 
-if __package__:
-    from .clips import encode_clip
-    from .scenes import LEVELS, SPLITS
-    from .tasks import JUMP_TASKS, Sample, ask, make_video
-else:
+if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from synthetic.clips import encode_clip
-    from synthetic.scenes import LEVELS, SPLITS
-    from synthetic.tasks import JUMP_TASKS, Sample, ask, make_video
+from synthetic.clips import encode_clip
+from synthetic.scenes import LEVELS, SPLITS, Scene
+from synthetic.tasks import JUMP_TASKS, Sample, ask, make_video
 
 
 CAPTION_QUESTION = "Describe the video."
@@ -37,6 +33,12 @@ def caption(sample: Sample) -> str:
     times = [f"{sample.scene.seconds(frame):.2f}" for frame in sample.scene.jumps]
     number = {1: "once", 2: "twice"}.get(len(times), f"{len(times)} times")
     return f"The figure jumps {number}: " + " and then ".join(times) + "."
+
+
+def question_rows(scene: Scene, video: str) -> list[dict]:
+    """What to ask about a scene with a figure, whose clip is the file `video`, and the answers, for `evaluate.py`."""
+    samples = [ask(scene, task) for task in JUMP_TASKS]
+    return [{"video": video, "question": s.question, "answer": s.truth, "task": s.task} for s in samples]
 
 
 def main() -> None:
@@ -53,9 +55,7 @@ def main() -> None:
         sample = make_video(args.split, args.level, JUMP_TASKS[0], seed)
         video = f"{args.split}-{args.level}-{seed}.mp4"
         (args.output / video).write_bytes(encode_clip(sample.scene))
-        for each in (ask(sample.scene, task) for task in JUMP_TASKS):
-            row = {"video": video, "question": each.question, "answer": each.truth, "task": each.task}
-            rows["questions"].append(row)
+        rows["questions"] += question_rows(sample.scene, video)
         row = {"video": video, "question": CAPTION_QUESTION, "answer": caption(sample), "task": "text"}
         rows["captions"].append(row)
     for name, found in rows.items():

@@ -547,27 +547,36 @@ def _names(rng: np.random.Generator, number: int) -> list[tuple[str, str]]:
     return [(str(color), str(shape)) for color, shape in zip(colors, shapes)]
 
 
+def _bare_wall(rng: np.random.Generator, split: Split, level: Level) -> np.ndarray:
+    """A wall without anything before it, float32 `[HEIGHT, WIDTH, 3]`."""
+    kind = split.textures[rng.integers(len(split.textures))]
+    wall = texture(rng, kind, level.contrast)
+    return np.ascontiguousarray(wall[MARGIN : MARGIN + HEIGHT, MARGIN : MARGIN + WIDTH])
+
+
+def _expose(rng: np.random.Generator, image: np.ndarray, level: Level) -> np.ndarray:
+    """The image with the noise of the sensor, uint8."""
+    if level.noise:
+        image += rng.normal(0, level.noise, (HEIGHT, WIDTH, 1))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
 def draw_picture(split_name: str, level_name: int, rng: np.random.Generator) -> tuple[np.ndarray, str, str, int, int]:
     """A picture, uint8 `[HEIGHT, WIDTH, 3]`, of one shape: its color, its name, and the third of rows and columns."""
     split, level = SPLITS[split_name], LEVELS[level_name]
-    kind = split.textures[rng.integers(len(split.textures))]
-    wall = texture(rng, kind, level.contrast)[MARGIN : MARGIN + HEIGHT, MARGIN : MARGIN + WIDTH]
+    image = _bare_wall(rng, split, level)
     ((color, shape),) = _names(rng, 1)
     row, column = rng.integers(3), rng.integers(3)
     x = WIDTH * (column + rng.uniform(0.25, 0.75)) / 3
     y = HEIGHT * (row + rng.uniform(0.25, 0.75)) / 3
-    image = np.ascontiguousarray(wall)
     shape_sprite(shape, rng.uniform(24, 38) * _scale(rng, split), named_color(rng, split, color)).paste(image, x, y)
-    if level.noise:
-        image += rng.normal(0, level.noise, (HEIGHT, WIDTH, 1))
-    return np.clip(image, 0, 255).astype(np.uint8), color, shape, int(row), int(column)
+    return _expose(rng, image, level), color, shape, int(row), int(column)
 
 
 def draw_shapes(split_name: str, level_name: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A picture of several shapes, each in a block of its own, and the names of what the blocks show."""
     split, level = SPLITS[split_name], LEVELS[level_name]
-    kind = split.textures[rng.integers(len(split.textures))]
-    image = texture(rng, kind, level.contrast)[MARGIN : MARGIN + HEIGHT, MARGIN : MARGIN + WIDTH].copy()
+    image = _bare_wall(rng, split, level)
     names = np.full((HEIGHT // BLOCK, WIDTH // BLOCK), "wall", dtype=object)
     for place in rng.choice(names.size, rng.integers(3, 12), replace=False):
         row, column = divmod(place, names.shape[1])
@@ -577,6 +586,4 @@ def draw_shapes(split_name: str, level_name: int, rng: np.random.Generator) -> t
             image, x, y
         )
         names[row, column] = f"{color} {shape}"
-    if level.noise:
-        image += rng.normal(0, level.noise, (HEIGHT, WIDTH, 1))
-    return np.clip(image, 0, 255).astype(np.uint8), names
+    return _expose(rng, image, level), names
