@@ -583,6 +583,44 @@ def test_replacement_offsets_are_those_of_the_prompt(processor, image, video):
     assert rebuilt + prompt[last:] == expanded
 
 
+@pytest.mark.parametrize("kind", ["images", "frames", "codec"])
+def test_engines_can_cut_a_call_into_its_items(processor, image, video, kind):
+    """
+    Several items give one row each, or one per patch, and these rows are those that each gives alone: engines cut and
+    cache them by item. The engine's own count of tokens is what each replacement holds.
+    """
+    items = {
+        "images": [image, image.crop((0, 0, 100, 180))],
+        "frames": [video, np.concatenate([video, video])],
+        "codec": [make_stream(4), make_stream(8)],
+    }[kind]
+    name, pad = ("images", "image") if kind == "images" else ("videos", "video")
+    options = {"video_backend": "frames"} if kind == "frames" else {}
+
+    def call(chosen):
+        text = f"<|vision_start|><|{pad}_pad|><|vision_end|>" * len(chosen)
+        return processor(
+            text=[text], return_text_replacement_offsets=True, return_tensors="pt", **{name: chosen}, **options
+        )
+
+    together, alone = call(items), [call([item]) for item in items]
+    fields = sorted(set(together) - {"input_ids", "attention_mask", "text_replacement_offsets"})
+    assert fields == sorted(set(processor.model_input_names) & set(together) - {"input_ids", "attention_mask"})
+    patches = [int(each[f"{pad}_grid_thw"].prod()) for each in alone]
+    for field in fields:
+        rows = [len(each[field]) for each in alone]
+        assert rows in ([1, 1], patches), field
+        torch.testing.assert_close(together[field], torch.cat([each[field] for each in alone]), rtol=0, atol=0)
+    offsets = together["text_replacement_offsets"][0]
+    tokens = [entry["replacement"].count(f"<|{pad}_pad|>") for entry in offsets]
+    assert [entry["type"] for entry in offsets] == [pad, pad]
+    assert tokens == [count // 4 for count in patches]
+    if kind != "codec":  # of made streams an engine knows no size
+        sizes = [item.size[::-1] if kind == "images" else item.shape[:3] for item in items]
+        counted = processor._get_num_multimodal_tokens(**{f"{pad}_sizes": sizes}, **options)
+        assert counted[f"num_{pad}_tokens"] == tokens
+
+
 # Chat template
 
 CONVERSATIONS = [

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import av
 import numpy as np
 import pytest
@@ -40,7 +42,8 @@ def test_energy_shows_packets_groups_and_key_frames(clip, stream):
 
 def test_selection_lights_the_blocks_of_the_stream(clip, stream):
     figure = visualization.show_selection(clip, stream, num_frames=3)
-    assert len(figure.axes) == 3
+    # Whole frames show no selection: the first one alone is drawn.
+    assert ["(I-canvas)" in title for title in titles(figure)] == [True, False, False]
     source, counts = visualization._frames_with_tokens(stream)
     masks = visualization._selected(stream, source)
     assert (masks.sum(axis=(1, 2)) == counts * stream.merge**2).all()
@@ -61,6 +64,14 @@ def test_signals_draw_the_maps_with_their_units(clip, stream):
         visualization.show_signals(clip, tokenize_video(clip, target_canvas=4))
 
 
+def test_a_signal_that_is_nowhere_has_no_scale(clip, stream):
+    evidence = dataclasses.replace(stream.evidence, motion=np.zeros_like(stream.evidence.motion))
+    figure = visualization.show_signals(clip, dataclasses.replace(stream, evidence=evidence), num_frames=1)
+    assert "motion: none" in titles(figure)
+    scales = [axes.get_visible() for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert scales.count(False) == 2 and scales.count(True) == 3  # those of the frame and of motion
+
+
 def test_canvases_are_whole_groups_labelled_in_seconds(stream):
     assert len([title for title in titles(visualization.show_canvases(stream)) if title]) == len(stream.canvases)
     few = [title for title in titles(visualization.show_canvases(stream, max_canvases=5)) if title]
@@ -72,6 +83,7 @@ def test_rebuild_of_a_whole_video_is_near_it(clip, stream):
     source, rebuilt = figure.axes[0].images[0].get_array(), figure.axes[2].images[0].get_array()
     assert source.shape == rebuilt.shape == stream.canvases.shape[1:]
     assert (rebuilt > 0).any() and "dB" in figure.axes[2].get_title()
+    assert visualization._quality(source, source) == "exact"
 
 
 def test_token_account_adds_up(stream):
@@ -90,10 +102,15 @@ def test_video_holds_three_panels_for_every_frame(tmp_path, clip, stream):
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     height, width = stream.canvases.shape[1:3]
-    assert len(frames) == 48 and frames[0].shape == (height, 3 * width + 8, 3)
+    label = 20
+    assert len(frames) == 48 and frames[0].shape == (label + height, 3 * width + 8, 3)
     # The first frame is an anchor: all of it is lit, and the rebuild is the frame.
-    panels = [frames[0][:, at : at + width].astype(int) for at in (0, width + 4, 2 * width + 8)]
+    panels = [frames[0][label:, at : at + width].astype(int) for at in (0, width + 4, 2 * width + 8)]
     assert np.abs(panels[0] - panels[1]).mean() < 3 and np.abs(panels[0] - panels[2]).mean() < 3
+    # Above each panel stands something, and the second changes.
+    first, last = (frame[:label].astype(int) for frame in (frames[0], frames[-1]))
+    assert all((first[:, at : at + width] < 100).any() for at in (0, width + 4, 2 * width + 8))
+    assert np.abs(first - last)[:, :width].max() > 100
 
 
 def test_figures_are_written(tmp_path, stream):

@@ -83,11 +83,16 @@ def show_selection(source: Any, stream: CodecStream, num_frames: int = 8) -> Fig
     Args:
         source: the video.
         stream (`CodecStream`): what it was made into.
-        num_frames (`int`): how many; the frames with most blocks in each of as many equal parts of the token stream.
+        num_frames (`int`): how many; in each of as many equal parts of the token stream the frame of which most
+            blocks were selected. Whole frames, of which there is nothing to see, only at the start of the video and
+            where a part has no others.
     """
     frames, blocks = _frames_with_tokens(stream)
     parts = np.array_split(np.arange(len(frames)), min(num_frames, len(frames)))
-    chosen = np.array([part[np.argmax(blocks[part])] for part in parts])
+    selected = np.where(blocks < stream.num_tokens // len(stream.canvases), blocks, 0)
+    chosen = np.array([part[np.argmax(selected[part])] for part in parts])
+    if len(chosen) > 1:
+        chosen[0] = 0
     lit = _selected(stream, frames[chosen])
     figure, grid = _sheet(len(chosen), _aspect(stream))
     for axes, picture, mask, at in zip(grid, _pictures(source, stream, frames[chosen]), lit, chosen.tolist()):
@@ -122,7 +127,7 @@ def show_signals(source: Any, stream: CodecStream, num_frames: int = 4) -> Figur
     for name in SIGNALS:
         values = getattr(evidence, name)[chosen]
         # One scale for all frames, so that they compare; the strongest hundredth shares its end.
-        images[name] = values, max(float(np.quantile(values, 0.99)), 1e-6)
+        images[name] = values, float(np.quantile(values, 0.99) or values.max())
     for row, (axes, picture) in enumerate(zip(grid, _pictures(source, stream, evidence.frame_ids[chosen]))):
         _show(axes[0], picture)
         axes[0].set_ylabel(_second(stream, evidence.frame_ids[chosen[row]]), fontsize=9)
@@ -131,14 +136,12 @@ def show_signals(source: Any, stream: CodecStream, num_frames: int = 4) -> Figur
             drawn = axes[column].imshow(values[row], cmap="cividis", vmin=0, vmax=top, interpolation="nearest")
             axes[column].set(xticks=[], yticks=[])
             if row == 0:
-                axes[column].set_title(title, fontsize=9)
+                axes[column].set_title(title if top else f"{name}: none", fontsize=9)
             if row == len(chosen) - 1:
-                figure.colorbar(drawn, ax=grid[:, column], **below)
+                # One that is not seen keeps the pictures of its column as large as the others.
+                figure.colorbar(drawn, ax=grid[:, column], **below).ax.set_visible(bool(top))
     grid[0][0].set_title("frame", fontsize=9)
-    # Keeps the frames as large as the maps.
-    figure.colorbar(drawn, ax=grid[:, 0], orientation="horizontal", shrink=0.85, aspect=22, pad=0.03).ax.set_visible(
-        False
-    )
+    figure.colorbar(drawn, ax=grid[:, 0], **below).ax.set_visible(False)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in stream.signal_shares.items())
     figure.suptitle(f"Signals per block (known of the frames: {shares})", x=0.01, ha="left", fontsize=10)
     return figure
@@ -194,12 +197,10 @@ def show_rebuild(source: Any, stream: CodecStream, num_frames: int = 4) -> Figur
     figure = _figure(2.6 * len(found) + 0.4, 2 * (2.6 * _aspect(stream) + 0.3) + 0.4)
     grid = figure.subplots(2, len(found), squeeze=False)
     for column, (frame, state) in enumerate(found):
-        error = np.mean((frame.astype(np.float32) - state) ** 2)
-        quality = 10 * np.log10(255**2 / error) if error else np.inf
         _show(grid[0][column], frame)
         _show(grid[1][column], state)
         grid[0][column].set_title(f"{table.seconds[wanted[column]]:.2f} s", fontsize=9)
-        grid[1][column].set_title(f"{quality:.1f} dB", fontsize=9)
+        grid[1][column].set_title(_quality(frame, state), fontsize=9)
     grid[0][0].set_ylabel("source", fontsize=9)
     grid[1][0].set_ylabel("from tokens", fontsize=9)
     figure.suptitle(f"The video from its {stream.num_tokens} visual tokens", x=0.01, ha="left")
@@ -261,7 +262,8 @@ def plot_tokens(
 
 def write_video(source: Any, stream: CodecStream, path: str | Path) -> None:
     """
-    Write an mp4 (H.264) of the video, its selected blocks, and the rebuild from the tokens, side by side.
+    Write an mp4 (H.264) of the video, its selected blocks, and the rebuild from the tokens, side by side, with the
+    second, the tokens of the frame and the PSNR of the rebuild above them.
 
     A selected block stays lit for a third of a second, so that the eye can follow.
 
@@ -275,16 +277,24 @@ def write_video(source: Any, stream: CodecStream, path: str | Path) -> None:
     height, width = stream.canvases.shape[1:3]
     rate = Fraction(table.fps).limit_denominator(1001)
     hold = max(1, round(table.fps / 3))
-    gap = 4
+    gap, label = 4, 20
     age = None
+    write = _writer(width, label)
     with av.open(str(path), "w", format="mp4") as container:
         encoder = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
-        encoder.width, encoder.height, encoder.pix_fmt = (3 * width + 2 * gap) // 2 * 2, height // 2 * 2, "yuv420p"
-        bar = np.full((height, gap, 3), 255, dtype=np.uint8)
-        for frame, state, shown in _rebuilt(source, table, stream):
+        encoder.width, encoder.height = (3 * width + 2 * gap) // 2 * 2, (label + height) // 2 * 2
+        encoder.pix_fmt = "yuv420p"
+        bar = np.full((label + height, gap, 3), 255, dtype=np.uint8)
+        for second, (frame, state, shown) in zip(table.seconds.tolist(), _rebuilt(source, table, stream)):
             age = np.full(shown.shape, hold) if age is None else age + 1
             age[shown] = 0
-            picture = np.concatenate([frame, bar, _dim(frame, age < hold, stream.patch), bar, state], axis=1)
+            panels = {
+                f"{second:.2f} s": frame,
+                f"{shown.sum() // stream.merge**2} tokens": _dim(frame, age < hold, stream.patch),
+                f"from tokens, {_quality(frame, state)}": state,
+            }
+            labelled = [np.concatenate([write(text), panel]) for text, panel in panels.items()]
+            picture = np.concatenate([labelled[0], bar, labelled[1], bar, labelled[2]], axis=1)
             picture = np.ascontiguousarray(picture[: encoder.height, : encoder.width])
             container.mux(encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(encoder.encode(None))
@@ -340,6 +350,27 @@ def _rebuilt(source: VideoSource, table, stream: CodecStream) -> Iterator[tuple[
 def _dim(picture: np.ndarray, lit: np.ndarray, patch: int) -> np.ndarray:
     weight = np.where(np.kron(lit, np.ones((patch, patch), dtype=bool)), 1.0, DIMMED).astype(np.float32)
     return (picture * weight[..., None]).astype(np.uint8)
+
+
+def _quality(frame: np.ndarray, state: np.ndarray) -> str:
+    """The PSNR of a rebuilt frame."""
+    error = np.mean((frame.astype(np.float32) - state) ** 2)
+    return f"{10 * np.log10(255**2 / error):.1f} dB" if error else "exact"
+
+
+def _writer(width: int, height: int) -> Callable[[str], np.ndarray]:
+    """Draws a line of text, black on white, uint8 `(height, width, 3)`; what does not fit is cut off."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
+
+    def write(text: str) -> np.ndarray:
+        image = Image.new("RGB", (width, height), "white")
+        ImageDraw.Draw(image).text((3, 2), text, font=font, fill="black")
+        return np.asarray(image)
+
+    return write
 
 
 def _second(stream: CodecStream, frame: int) -> str:

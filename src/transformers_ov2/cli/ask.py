@@ -44,13 +44,15 @@ def run(args: argparse.Namespace) -> int:
 
     from transformers import TextStreamer
 
-    from .loading import encode, generate, load, token_account
+    from .loading import encode, generate, has_weights, load_model, load_processor, token_account
 
     start = time.perf_counter()
-    processor, model, is_random = load(args.model)
-    if is_random:
+    if not has_weights(args.model):
         raise ValueError(f"{args.model} holds no weights (*.safetensors).")
+    processor = load_processor(args.model)
+    # What cannot be read is said before a large model is loaded.
     inputs = encode(processor, media, args.prompt, videos)
+    model = load_model(args.model)
     streamer = None
     if not args.json:
         streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)

@@ -41,21 +41,21 @@ def run(args: argparse.Namespace) -> int:
             "package: run it there, or pass --model, --video and --prompt."
         )
     video, prompt = args.video or str(bundled["video"]), args.prompt or bundled["question"]
+    truth = None if args.video or args.prompt else bundled["answer"]
     name = args.model or str(bundled["model"])
     media_part(video)
 
-    from ..codec import tokenize_video
     from ..visualization import show_selection
-    from .loading import encode, generate, load, token_account
+    from .loading import codec_stream, encode, generate, has_weights, load_model, load_processor, token_account
 
-    processor, model, is_random = load(name)
+    is_random = not has_weights(name)
+    processor = load_processor(name)
     # Tokenized here and not by the processor, so that the picture shows what the model gets.
     source = processor.video_processor.open_video(video)
-    config = processor.video_processor._resolve_options({"video_backend": "codec"})["codec"]
-    stream = tokenize_video(source, config, timestamp_tokens=processor._timestamp_tokens({}))
+    stream = codec_stream(processor, source, {})
     inputs = encode(processor, [{"type": "video", "video": stream}], prompt, {})
     account = token_account(processor, inputs)
-    answer, num_tokens = generate(model, processor, inputs, MAX_NEW_TOKENS)
+    answer, num_tokens = generate(load_model(name), processor, inputs, MAX_NEW_TOKENS)
     picture = args.picture if has_viz() else None
     if picture:
         show_selection(source, stream).savefig(picture)
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
                     "video": video,
                     "prompt": prompt,
                     "answer": answer,
+                    "truth": truth,
                     "tokens": {**account, "answer": num_tokens},
                     "signal_shares": stream.signal_shares,
                     "runs": runs,
@@ -81,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"model      {name}" + (" (no weights: it is random, and so is its answer)" if is_random else ""))
     print(f"video      {video}")
     print(f"question   {prompt}")
-    print(f"answer     {answer!r}")
+    print(f"answer     {answer}")
+    if truth is not None:
+        print(f"truth      {truth}")
     print(f"tokens     {account['prompt']:,} in the prompt: {account['videos']:,} visual, {account['text']:,} of text")
     print("\n".join(_token_table(runs)))
     print(f"picture    {picture or NEEDS_VIZ}")
@@ -89,13 +92,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _bundled() -> dict[str, Any] | None:
-    """The model of the checkout and the first of its clips, with what to ask about it."""
+    """The model of the checkout and the first of its clips, with the question about it and the answer."""
     folder = next((folder for folder in ASSETS if (folder / "questions.jsonl").is_file()), None)
     if folder is None:
         return None
     with open(folder / "questions.jsonl", encoding="utf-8") as file:
         first = json.loads(file.readline())
-    return {"model": folder / "ov2-micro", "video": folder / first["video"], "question": first["question"]}
+    return {**first, "model": folder / "ov2-micro", "video": folder / first["video"]}
 
 
 def _token_table(runs: list[tuple[float, int]], rows: int = 10, width: int = 40) -> list[str]:

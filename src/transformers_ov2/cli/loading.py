@@ -6,33 +6,44 @@ from pathlib import Path
 from typing import Any
 
 
-def load(name: str) -> tuple[Any, Any, bool]:
+def has_weights(name: str) -> bool:
     """
-    The processor and model of a folder or repository, and whether the model is random, its folder without
-    weights.
+    Whether a model's folder holds weights; a repository is taken to.
 
     Raises:
         ValueError: the weights of the folder are pickled.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-
-    import transformers_ov2  # noqa: F401  registers OV2 with the AutoClasses
-
-    without_weights = Path(name).is_dir() and not any(Path(name).glob("*.safetensors"))
-    if without_weights and (pickled := sorted(Path(name).glob("pytorch_model*.bin"))):
+    if not Path(name).is_dir() or any(Path(name).glob("*.safetensors")):
+        return True
+    if pickled := sorted(Path(name).glob("pytorch_model*.bin")):
         raise ValueError(
             f"{name} has its weights in pickled files alone ({pickled[0].name}), only safetensors are read. "
             "If you trust them, write them anew: "
             f"AutoModelForImageTextToText.from_pretrained({name!r}, use_safetensors=False).save_pretrained({name!r})"
         )
-    processor = AutoProcessor.from_pretrained(name)
-    if without_weights:
-        torch.manual_seed(0)
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(name))
-        return processor, model.eval(), True
-    model = AutoModelForImageTextToText.from_pretrained(name, dtype="auto", device_map="auto")
-    return processor, model.eval(), False
+    return False
+
+
+def load_processor(name: str) -> Any:
+    """The processor of a folder or repository."""
+    from transformers import AutoProcessor
+
+    import transformers_ov2  # noqa: F401  registers OV2 with the AutoClasses
+
+    return AutoProcessor.from_pretrained(name)
+
+
+def load_model(name: str) -> Any:
+    """The model of a folder or repository; a random one where [`has_weights`] is `False`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    import transformers_ov2  # noqa: F401  registers OV2 with the AutoClasses
+
+    if has_weights(name):
+        return AutoModelForImageTextToText.from_pretrained(name, dtype="auto", device_map="auto").eval()
+    torch.manual_seed(0)
+    return AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(name)).eval()
 
 
 def encode(processor, media: list[dict], prompt: str, videos: dict[str, Any]) -> Any:
@@ -56,6 +67,25 @@ def encode(processor, media: list[dict], prompt: str, videos: dict[str, Any]) ->
         return_tensors="pt",
         processor_kwargs={"videos_kwargs": videos},
     )
+
+
+def codec_stream(processor, video: Any, options: dict[str, Any], **evidence: bool) -> Any:
+    """
+    The stream that the processor makes of a video, so that pictures show what a model gets.
+
+    Args:
+        processor (`OV2Processor`): of the model.
+        video: as [`OV2VideoProcessor.open_video`] returns it.
+        options (`dict`): of the video processor.
+        evidence: `return_evidence` of [`~transformers_ov2.codec.tokenize_video`].
+
+    Returns:
+        `CodecStream`: which stands wherever a video may.
+    """
+    from ..codec import tokenize_video
+
+    config = processor.video_processor._resolve_options({**options, "video_backend": "codec"})["codec"]
+    return tokenize_video(video, config, timestamp_tokens=processor._timestamp_tokens({}), **evidence)
 
 
 def token_account(processor, inputs) -> dict[str, int]:
