@@ -30,6 +30,7 @@ def app(load_example):
 def page(app):
     demo = app.build(str(EXAMPLES / "assets" / "ov2-micro"))
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, allowed_paths=[str(app.ASSETS)])
+    playwright.expect.set_options(timeout=120_000)
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=str(CHROMIUM), args=options)

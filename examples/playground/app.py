@@ -77,7 +77,7 @@ class Page:
         return options
 
     def look(self, path: str | None, *options):
-        """All pictures of a clip under the options, and a line that says what it became."""
+        """The clip for the player, a line that says what it became, and all pictures of it."""
         source = open_clip(path)
         try:
             stream = codec_stream(self.processor, source, self.options(*options), return_evidence=True)
@@ -96,7 +96,7 @@ class Page:
             f"{stream.num_tokens} visual tokens",
             f"made in {sum(stream.timings.values()):.2f} s",
         ]
-        return ", ".join(summary), *figures
+        return path, ", ".join(summary), *figures
 
     def ask(self, path: str | None, prompt: str, *options) -> tuple[str, str, str]:
         open_clip(path)
@@ -140,7 +140,9 @@ def build(name: str) -> gr.Blocks:
         gr.Markdown("## Codec-stream tokenization: tokens go to events")
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
-                clip = gr.Video(label="Clip", sources=["upload"], height=240)
+                # Not gr.Video, which encodes anew what the browser does not play, examples too.
+                clip = gr.File(label="Clip", type="filepath", height=120)
+                player = gr.Video(label="Played", interactive=False, height=240)
                 canvases = gr.Slider(4, 64, this.canvases, step=4, label="Canvases")
                 selection = gr.Radio(["evidence", "state"], value=default.selection, label="Selection")
                 motion = gr.Slider(0, 3, default.motion_weight, step=0.05, label="Weight of motion")
@@ -165,7 +167,7 @@ def build(name: str) -> gr.Blocks:
         # While a slider moves, only its last place counts.
         shared = {"trigger_mode": "always_last", "concurrency_limit": 1, "show_progress": "minimal"}
         changes = [clip.change, selection.change, *(each.release for each in (canvases, motion, residual, bitrate))]
-        gr.on(changes, this.look, [clip, *options], [summary, *plots], **shared)
+        gr.on(changes, this.look, [clip, *options], [player, summary, *plots], **shared)
         ask.click(this.ask, [clip, prompt, *options], [codec_answer, frames_answer, account], concurrency_limit=1)
     return blocks
 
