@@ -12,21 +12,30 @@ the model is asked about the groups of the last --window seconds; what it prints
     [  12.4 s to   24.9 s, 1820 tokens, answer 0.9 s after the last frame] A ball bounces.
 
 A growing file must be readable from front to back: MPEG-TS, Matroska, WebM, fragmented MP4 or raw H.264. It has ended
-when nothing came for --timeout seconds. Network streams are copied packet by packet, so that their motion vectors are
-kept; what a webcam gives is encoded first.
+when nothing came for --timeout seconds, as has a stream over UDP. Network streams are copied packet by packet, so that
+their motion vectors are kept; what a webcam gives is encoded first. Others may send to the script instead:
+
+    python examples/live.py udp://0.0.0.0:5000 --model MODEL                      # MPEG-TS
+    python examples/live.py rtmp://0.0.0.0:1935/live/key --option listen=1 --model MODEL
+    python examples/live.py rtsp://0.0.0.0:8554/a --option rtsp_flags=listen --model MODEL
+
+SRT is not in PyAV's FFmpeg.
 """
 
 import argparse
 import collections
 import io
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import av
+from av.error import ExitError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import transformers_ov2  # noqa: F401 (registers OV2 with the AutoClasses)
@@ -56,32 +65,44 @@ class GrowingFile(io.RawIOBase):
 
 def open_camera(source: str, timeout: float, options: dict[str, str]) -> BinaryIO:
     """The video of a device or URL as MPEG-TS, written into a pipe by a thread: packets as they are, or encoded."""
-    reading, writing = os.pipe()
     device = source.startswith("/dev/")
-    camera = av.open(source, format="v4l2" if device else None, timeout=timeout, options=options)
+    try:
+        camera = av.open(source, format="v4l2" if device else None, timeout=timeout, options=options)
+    except ExitError as error:
+        raise TimeoutError(f"{source}: nothing came for {timeout:g} seconds") from error
+    if not camera.streams.video:
+        raise ValueError(f"{source}: no video in it")
     stream = camera.streams.video[0]
+    reading, writing = os.pipe()
 
     def copy() -> None:
         with camera, os.fdopen(writing, "wb") as pipe, av.open(pipe, "w", format="mpegts") as out:
-            if device:
-                encoder = out.add_stream("libx264", rate=stream.average_rate or 25)
-                encoder.width, encoder.height, encoder.pix_fmt = (
-                    stream.width // 2 * 2,
-                    stream.height // 2 * 2,
-                    "yuv420p",
-                )
-                encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
-                for frame in camera.decode(stream):
-                    out.mux(encoder.encode(frame))
-            else:
-                target = out.add_stream_from_template(stream)
-                started = False
-                for packet in camera.demux(stream):
-                    # A stream is joined anywhere, and the first packets of RTSP have no times.
-                    started = started or (packet.is_keyframe and packet.dts is not None)
-                    if started and packet.dts is not None:
-                        packet.stream = target
-                        out.mux(packet)
+            try:
+                (encode if device else forward)(out)
+            except ExitError:
+                print(f"{source}: nothing came for {timeout:g} seconds, it has ended", file=sys.stderr)
+            except av.FFmpegError as error:
+                print(f"{source}: it has ended ({error.strerror})", file=sys.stderr)
+
+    def encode(out: av.container.OutputContainer) -> None:
+        encoder = out.add_stream("libx264", rate=stream.average_rate or 25)
+        encoder.width, encoder.height, encoder.pix_fmt = stream.width // 2 * 2, stream.height // 2 * 2, "yuv420p"
+        encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
+        # Cameras give frames when they have them, not at an even rate.
+        encoder.codec_context.time_base = Fraction(1, 90_000)
+        for frame in camera.decode(stream):
+            out.mux(encoder.encode(frame))
+        out.mux(encoder.encode())
+
+    def forward(out: av.container.OutputContainer) -> None:
+        target = out.add_stream_from_template(stream)
+        started = False
+        for packet in camera.demux(stream):
+            # A stream is joined anywhere, and the first packets of RTSP have no times.
+            started = started or (packet.is_keyframe and packet.dts is not None)
+            if started and packet.dts is not None:
+                packet.stream = target
+                out.mux(packet)
 
     threading.Thread(target=copy, daemon=True).start()
     return os.fdopen(reading, "rb")
@@ -149,10 +170,13 @@ def main() -> None:
 
     processor = AutoProcessor.from_pretrained(args.model)
     model = AutoModelForImageTextToText.from_pretrained(args.model, dtype="auto", device_map="auto")
-    if Path(args.source).is_file():
-        file = GrowingFile(args.source, args.timeout)
-    else:
-        file = open_camera(args.source, args.timeout, dict(args.option))
+    try:
+        if Path(args.source).is_file():
+            file = GrowingFile(args.source, args.timeout)
+        else:
+            file = open_camera(args.source, args.timeout, dict(args.option))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        sys.exit(f"live.py: {error}")
     window = Window(iter_live_groups(file, name=args.source, max_pixels=args.max_pixels), args.window)
     seen, asked = 0, -args.every
     while (found := window.wait(seen)) is not None:

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""`examples/live.py` on a file that grows while it is asked about, and on network streams, which are copied."""
+"""
+`examples/live.py` on a file that grows while it is asked about, on network streams, which are copied, and on what
+stands in for a webcam.
+"""
 
 import re
 import socket
@@ -9,6 +12,7 @@ import sys
 import threading
 import time
 
+import av
 import pytest
 from synth import clip_bytes, moving_frames
 
@@ -34,7 +38,8 @@ def live(monkeypatch, capsys, tiny_model, load_example):
         command = ["live.py", str(source), "--model", str(tiny_model), "--max-new-tokens", "2", "--window", "2"]
         monkeypatch.setattr(sys, "argv", [*command, *arguments])
         script.main()
-        lines = capsys.readouterr().out.splitlines()
+        out, run.errors = capsys.readouterr()
+        lines = out.splitlines()
         found = [re.match(r"\[ *([\d.]+) s to +([\d.]+) s, \d+ tokens, answer [\d.]+ s after", line) for line in lines]
         assert all(found), lines
         return [tuple(map(float, match.groups())) for match in found]
@@ -69,9 +74,21 @@ def test_growing_file(tmp_path, live, content):
 
 # Packets of a clip to an address where somebody is about to listen. A process of its own, as cameras are.
 SEND = """
-import sys, time, av
+import socket, sys, time, av
 
 path, target, form = sys.argv[1:]
+udp = target.startswith("udp")
+if udp:
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.connect(("127.0.0.1", int(target.partition("?")[0].rpartition(":")[2])))
+        for _ in range(600):  # an empty packet of MPEG-TS, until somebody takes it
+            try:
+                probe.send(bytes([0x47, 0x1F, 0xFF, 0x10]) + bytes(184))
+                time.sleep(0.1)
+                probe.send(bytes([0x47, 0x1F, 0xFF, 0x10]) + bytes(184))
+                break
+            except ConnectionRefusedError:
+                pass
 options = {"rtsp_transport": "tcp"} if form == "rtsp" else {}
 for _ in range(200):
     try:
@@ -81,33 +98,73 @@ for _ in range(200):
                 if packet.dts is not None:
                     packet.stream = stream
                     out.mux(packet)
+                    time.sleep(0.01 if udp else 0)  # nobody waits for who is too slow
         break
     except ConnectionRefusedError:
         time.sleep(0.1)
 """
 
+STREAMS = {
+    "tcp": ("tcp://127.0.0.1:{port}?listen=1", "tcp://127.0.0.1:{port}", "mpegts", []),
+    "udp": ("udp://127.0.0.1:{port}", "udp://127.0.0.1:{port}?pkt_size=1316", "mpegts", []),
+    "rtmp": ("rtmp://127.0.0.1:{port}/live/a", "rtmp://127.0.0.1:{port}/live/a", "flv", ["listen=1"]),
+    "http": ("http://127.0.0.1:{port}/a", "http://127.0.0.1:{port}/a", "mpegts", ["listen=1"]),
+    "rtsp": (
+        *("rtsp://127.0.0.1:{port}/a", "rtsp://127.0.0.1:{port}/a", "rtsp"),
+        ["rtsp_flags=listen", "listen_timeout=30"],
+    ),
+}
 
-@pytest.mark.parametrize(
-    ("source", "target", "form", "options"),
-    [
-        ("tcp://127.0.0.1:{port}?listen=1", "tcp://127.0.0.1:{port}", "mpegts", []),
-        (
-            *("rtsp://127.0.0.1:{port}/a", "rtsp://127.0.0.1:{port}/a", "rtsp"),
-            ["--option", "rtsp_flags=listen", "--option", "listen_timeout=30"],
-        ),
-    ],
-    ids=["tcp", "rtsp"],
-)
-def test_network_stream(tmp_path, live, content, source, target, form, options):
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_network_stream(tmp_path, live, content, name):
+    source, target, form, options = STREAMS[name]
     path = tmp_path / "clip.ts"
     path.write_bytes(content)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    options = [word for option in options for word in ("--option", option)]
     with subprocess.Popen([sys.executable, "-c", SEND, path, target.format(port=port), form]) as sender:
         try:
-            windows = live(source.format(port=port), "--every", "0", "--timeout", "30", *options)
+            timeout = "6" if name == "udp" else "30"
+            windows = live(source.format(port=port), "--every", "0", "--timeout", timeout, *options)
         finally:
             sender.kill()
+    if name == "udp":  # which has no other end
+        assert live.errors.endswith(f"\n{source.format(port=port)}: nothing came for 6 seconds, it has ended\n")
     # RTSP begins with the second key frame: the first packets have no times.
     assert windows[-1][1] > (6.5 if form == "rtsp" else 7.5)
+
+
+def test_webcam_frames_are_encoded_at_the_times_they_have(live, monkeypatch):
+    """A test picture of FFmpeg in the place of the device, whose frames come at uneven times."""
+    opened, real = [], av.open
+
+    def open_device(file, *args, **kwargs):
+        if not str(file).startswith("/dev/"):
+            return real(file, *args, **kwargs)
+        opened.append((file, kwargs["format"], kwargs["options"]))
+        uneven = "testsrc=size=84x56:rate=20:duration=8,settb=1/1000000,setpts=PTS+random(0)*49000"
+        return real(uneven, format="lavfi")
+
+    monkeypatch.setattr(av, "open", open_device)
+    windows = live("/dev/video0", "--every", "0", "--option", "video_size=640x480")
+    assert opened == [("/dev/video0", "v4l2", {"video_size": "640x480"})]
+    assert windows[-1][1] > 7.5
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("/dev/video99", "No such file or directory"),
+        ("/dev/null", "Inappropriate ioctl for device"),  # what Video4Linux says of what is no camera
+        ("nowhere.ts", "No such file or directory"),
+        ("srt://127.0.0.1:9", "Protocol not found"),
+        ("tcp://127.0.0.1:9", "Connection refused"),
+        ("udp://127.0.0.1:9", "nothing came for 0.5 seconds"),
+    ],
+)
+def test_sources_that_do_not_open_are_one_sentence(live, source, sentence):
+    with pytest.raises(SystemExit, match=f"^live.py: .*{sentence}"):
+        live(source, "--timeout", "0.5")
