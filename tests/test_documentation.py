@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""The pages of `examples/README.md` run: snippets one after the other, with a tiny model; commands are parsed."""
+"""
+The pages of `examples/README.md` run: snippets one after the other, with a tiny model; commands that need none, too.
+"""
 
 import re
 import shlex
@@ -13,7 +15,7 @@ from hub_stand_in import HubStandIn
 from synth import make_clip, moving_frames
 from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache
 
-from transformers_ov2.cli import build_parser
+from transformers_ov2.cli import build_parser, main
 
 
 ROOT = Path(__file__).parents[1]
@@ -91,10 +93,15 @@ COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if l
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_ones_that_exist(command):
+def test_commands_are_ones_that_exist(command, tmp_path, monkeypatch):
     words = shlex.split(command)
     if words[0] == "transformers-ov2":
-        build_parser().parse_args(words[1:])
+        args = build_parser().parse_args(words[1:])
+        if args.command in ("tokenize", "inspect"):
+            for name in ("clip.mp4", "other.mp4"):
+                make_clip(tmp_path / name, moving_frames(24, 56, 84))
+            monkeypatch.chdir(tmp_path)
+            assert main(words[1:]) == 0
         return
     assert words[0] == "python"
     if words[1] == "-m":

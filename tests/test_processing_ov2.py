@@ -540,6 +540,9 @@ def test_token_limit_holds_for_made_streams(processor):
         encode(processor, message, max_tokens=needed - 30)
 
 
+# What serving engines ask of a processor
+
+
 @pytest.mark.parametrize("options", [{}, {"min_pixels": 784, "max_pixels": 3136}])
 def test_number_of_multimodal_tokens(processor, image, video, options):
     inputs = encode(processor, user(block("image", image), block("video", video)), video_backend="frames", **options)
