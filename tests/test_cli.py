@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, TextStreamer
 
 import transformers_ov2
 from transformers_ov2.cli import COMMANDS, ask, demo, main, tokenize
@@ -261,6 +261,21 @@ def test_ask_streams_what_json_holds(run, model, tmp_path):
     tokens = found["tokens"]
     assert tokens["prompt"] == tokens["images"] + tokens["videos"] + tokens["text"]
     assert (tokens["images"], tokens["videos"], tokens["answer"]) == (4, 432, 6)
+
+
+def test_ask_writes_the_words_as_they_come(run, monkeypatch):
+    row = json.loads((ASSETS / "questions.jsonl").read_text().splitlines()[0])
+    pieces, write = [], TextStreamer.on_finalized_text
+
+    def listen(self, text, stream_end=False):
+        pieces.append((text, stream_end))
+        write(self, text, stream_end)
+
+    monkeypatch.setattr(TextStreamer, "on_finalized_text", listen)
+    command = ("ask", ASSETS / row["video"], "--prompt", row["question"], "--model", ASSETS / "ov2-micro")
+    code, out, _ = run(*command)
+    assert (code, json.loads(out)) == (0, row["answer"])
+    assert len([text for text, ended in pieces if text and not ended]) >= 2
 
 
 @pytest.mark.parametrize(

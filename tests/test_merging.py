@@ -403,6 +403,8 @@ def test_taken_and_missing_folders(encoder, language_model, stage0, tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         merge_checkpoints(tmp_path / "nowhere", language_model, tmp_path / "out")
     (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="config.json is missing"):
+        convert_checkpoint(tmp_path / "empty", tmp_path / "out")
     assert (merge_checkpoints(encoder, language_model, tmp_path / "empty") / "config.json").is_file()
 
 

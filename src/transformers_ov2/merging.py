@@ -308,10 +308,13 @@ class _Checkpoint:
     def open(cls, name: str | os.PathLike) -> "_Checkpoint":
         """Reads the config and the headers of the weight files; downloads a repository, its code excepted."""
         name = os.fspath(name)
-        # The error for what is neither a folder nor a repository is transformers' own.
-        folder = Path(cached_file(name, CONFIG_NAME)).parent
-        if not Path(name).is_dir():
+        folder = Path(name)
+        if not folder.is_dir():
+            # The error for what is no repository either is transformers' own.
+            cached_file(name, CONFIG_NAME)
             folder = Path(snapshot_download(name, allow_patterns=DOWNLOADED_FILES))
+        elif not (folder / CONFIG_NAME).is_file():
+            raise FileNotFoundError(f"{name}: {CONFIG_NAME} is missing, so this folder holds no checkpoint.")
         try:
             config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
             index = folder / SAFE_WEIGHTS_INDEX_NAME
