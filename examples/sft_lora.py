@@ -62,6 +62,7 @@ def parse_args() -> argparse.Namespace:
         "--recipe", choices=("language_model", "language_model+merger", "all"), default="language_model"
     )
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--head", action="store_true", help="train the output layer whole, for words new to the model")
     parser.add_argument("--qlora", action="store_true", help="hold the language model in 4 bits")
     parser.add_argument("--video-backend", choices=("codec", "frames"), help="default: that of the checkpoint")
     parser.add_argument("--max-tokens", type=int, help="most tokens per video, timestamps included")
@@ -123,6 +124,9 @@ def main() -> None:
     train_dataset = read_data(args.data, collator, args)
     eval_dataset = None if args.eval_data is None else read_data(args.eval_data, collator, args)
 
+    peft_config = lora_config(args.recipe, r=args.rank, lora_alpha=2 * args.rank)
+    if args.head:
+        peft_config.modules_to_save = [*(peft_config.modules_to_save or []), "lm_head"]
     on_gpu = torch.cuda.is_available()
     trainer = SFTTrainer(
         model=load_model(args.model, args.qlora),
@@ -153,7 +157,7 @@ def main() -> None:
         eval_dataset=eval_dataset,
         processing_class=processor,
         data_collator=collator,
-        peft_config=lora_config(args.recipe, r=args.rank, lora_alpha=2 * args.rank),
+        peft_config=peft_config,
         callbacks=[BadSampleCallback(collator.bad_samples)],
     )
     if trainer.is_world_process_zero():

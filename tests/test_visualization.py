@@ -68,6 +68,8 @@ def test_a_signal_that_is_nowhere_has_no_scale(clip, stream):
     evidence = dataclasses.replace(stream.evidence, motion=np.zeros_like(stream.evidence.motion))
     figure = visualization.show_signals(clip, dataclasses.replace(stream, evidence=evidence), num_frames=1)
     assert "motion: none" in titles(figure)
+    (drawn,) = (axes.images[0] for axes in figure.axes if axes.get_title() == "motion: none")
+    assert drawn.get_clim() == (0, 1)  # all of it dark
     scales = [axes.get_visible() for axes in figure.axes if axes.get_label() == "<colorbar>"]
     assert scales.count(False) == 2 and scales.count(True) == 3  # those of the frame and of motion
 

@@ -133,7 +133,7 @@ def show_signals(source: Any, stream: CodecStream, num_frames: int = 4) -> Figur
         axes[0].set_ylabel(_second(stream, evidence.frame_ids[chosen[row]]), fontsize=9)
         for column, (name, title) in enumerate(SIGNALS.items(), start=1):
             values, top = images[name]
-            drawn = axes[column].imshow(values[row], cmap="cividis", vmin=0, vmax=top, interpolation="nearest")
+            drawn = axes[column].imshow(values[row], cmap="cividis", vmin=0, vmax=top or 1, interpolation="nearest")
             axes[column].set(xticks=[], yticks=[])
             if row == 0:
                 axes[column].set_title(title if top else f"{name}: none", fontsize=9)

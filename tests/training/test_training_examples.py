@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training examples, each run as a user runs it, on bundled clips and a tiny model."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -87,6 +89,49 @@ def test_sft_lora_learns_the_bundled_clips(tmp_path):
     )
     lines = [line.split(":", 1)[1].strip() for line in output.splitlines() if line.startswith(("data:", "model:"))]
     assert len(lines) == 8 and lines[::2] == lines[1::2]
+
+
+@pytest.mark.slow
+def test_teach_captions(tmp_path, monkeypatch, capsys, load_example):
+    """Too short to learn anything: what is held is that the measurement measures, and goes on where it was stopped."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    script = load_example("teach_captions.py")
+    assert script.follows_style("The figure jumps twice: 1.42 and then 3.10.")
+    assert script.follows_style("The figure jumps 3 times: 1.42 and then 3.10 and then 4.00.")
+    for text in (
+        "The figure jumps twice: 1.42.",
+        "The figure jumps once: 1.4.",
+        "[1.42]",
+        "The figure jumps 3 times: .",
+    ):
+        assert not script.follows_style(text)
+    called = []
+
+    def run_here(name, *arguments):
+        called.append(name)
+        with monkeypatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+            patch.setattr(sys, "argv", [name, *map(str, arguments)])
+            load_example(name).main()
+        return out.getvalue()
+
+    def table() -> dict[str, list[float]]:
+        sizes = ("--clips", "4", "--held-out", "2", "--epochs", "1")
+        monkeypatch.setattr(sys, "argv", ["teach_captions.py", "--output", str(tmp_path), *sizes])
+        script.main()
+        cells = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+        return {name: [float(value) for value in values] for name, *values in cells}
+
+    monkeypatch.setattr(script, "run", run_here)
+    found = table()
+    rows = [json.loads(line) for line in (tmp_path / "train" / "rows.jsonl").read_text().splitlines()]
+    assert [row["question"].split()[0] for row in rows] == ["Describe", "At", "Describe", "When"] * 2
+    answers = [json.loads(line) for line in (tmp_path / "before.jsonl").read_text().splitlines()[1:]]
+    assert len(answers) == 6 and all(answer["answer"] for answer in answers)
+    assert found["descriptions in the new style"][0] == found["descriptions right to the letter"][0] == 0
+    assert called == ["evaluate.py", "sft_lora.py", "evaluate.py"]
+    assert table() == found and called[3:] == ["evaluate.py"] * 2
+    with safe_open(tmp_path / "adapter" / "adapter_model.safetensors", "pt") as adapter:
+        assert any("lm_head" in name for name in adapter.keys())  # noqa: SIM118 (no mapping)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import os
 import time
 from typing import Any
 
-from .options import add_codec_arguments, codec_config, codec_options
+from .options import add_codec_arguments, codec_config, codec_options, positive
 
 
 MODEL = "lmms-lab-encoder/LLaVA-OneVision-2-8B-Instruct"
@@ -30,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("media", nargs="+", metavar="VIDEO_OR_IMAGE", help="paths or URLs, in the order of the prompt")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="the question")
     parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"folder or repository (default: {MODEL})")
-    parser.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="of the answer (default: 512)")
+    parser.add_argument(
+        "--max-new-tokens", type=positive(int), default=512, metavar="N", help="of the answer (default: 512)"
+    )
     parser.add_argument("--backend", choices=("codec", "frames"), help="how videos are read (default: the model's)")
     frames = parser.add_argument_group("frames")
-    frames.add_argument("--num-frames", type=int, metavar="N", help="frames of a video")
-    frames.add_argument("--fps", type=float, metavar="N", help="frames of a second")
+    frames.add_argument("--num-frames", type=positive(int), metavar="N", help="frames of a video")
+    frames.add_argument("--fps", type=positive(float), metavar="N", help="frames of a second")
     add_codec_arguments(parser)
 
 

@@ -5,6 +5,7 @@
 import argparse
 import importlib.util
 import json
+from collections.abc import Callable
 from typing import Any
 
 
@@ -58,6 +59,18 @@ def describe_signals(shares: dict[str, float]) -> str:
 def has_viz() -> bool:
     """Whether pictures can be drawn."""
     return importlib.util.find_spec("matplotlib") is not None
+
+
+def positive(kind: type) -> Callable[[str], float]:
+    """An argparse type: a number above zero."""
+
+    def parse(text: str) -> float:
+        if (value := kind(text)) <= 0:
+            raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # what argparse calls a text that is no number
+    return parse
 
 
 def _number_or_word(text: str) -> int | str:
