@@ -9,7 +9,7 @@ from test_scoring import texture
 from transformers_ov2.codec.deciding.compensation import _camera, compensate, warped
 from transformers_ov2.codec.deciding.features import FrameFeatures
 from transformers_ov2.codec.deciding.signals import surprise
-from transformers_ov2.codec.deciding.signals.surprise import Habit, blocks_of, deviations, explain_by_motion
+from transformers_ov2.codec.deciding.signals.surprise import Habit, blocks_of, deviations, explain_by_motion, passing
 from transformers_ov2.codec.reading.decoding import DecodedFrame
 from transformers_ov2.codec.reading.pictures import PlanarPicture
 
@@ -50,15 +50,25 @@ def test_camera_motion_and_brightness_are_found(motion):
 
 def test_nothing_is_compensated_where_nothing_explains_the_difference():
     now, before = features(texture(seed=1)), features(texture(seed=0))
-    (predicted,) = compensate([(now, before)])
-    assert predicted is before.colours
+    ((predicted, still),) = compensate([(now, before)])
+    assert predicted is before.colours and still is None
 
 
 def test_bands_of_light_are_explained_row_by_row():
     rows = 1 + 0.15 * np.sin(np.arange(168) / 20)[:, None, None]
     now, before = features(texture() * rows), features(texture())
-    (predicted,) = compensate([(now, before)])
+    ((predicted, _),) = compensate([(now, before)])
     assert np.abs(now.colours - predicted).mean() < 0.2 * np.abs(now.colours - before.colours).mean()
+
+
+def test_what_stands_still_behind_a_large_mover_has_a_prediction_of_its_own():
+    now, before, mover = texture(), texture(), texture(width=240, seed=1)
+    before[:, :150], now[:, :150] = mover[:, :150], mover[:, 8:158]
+    now, before = features(now), features(before)
+    ((moved, still),) = compensate([(now, before)])
+    left, stayed = (np.abs(now.colours - predicted).mean(axis=0) for predicted in (moved, still))
+    assert left[:, :34].mean() < 0.6 * stayed[:, :34].mean()
+    assert stayed[:, 40:].max() == 0 and left[:, 40:].mean() > 5
 
 
 def test_what_moves_on_its_own_is_explained_where_it_came_from():
@@ -105,3 +115,9 @@ def test_habit_forgets_by_halves_and_goes_on_in_the_next_group():
     assert first[1, 0, 0] == pytest.approx(40, abs=0.1) and first[1, 0, 1] == pytest.approx(0, abs=0.1)
     again = habit.exceed(np.full((2, 1, 2), 40, np.float32), np.array([2.0, 3.0]))
     np.testing.assert_allclose(again[:, 0], [[20, 40], [20, 20]], atol=0.1)
+
+
+def test_what_passes_deviates_in_the_next_frame_and_what_stays_does_not():
+    deviation = np.zeros((4, 1, 2), np.float32)
+    deviation[1:4, 0, 0], deviation[1, 0, 1], deviation[3, 0, 1] = 20, 20, -3
+    np.testing.assert_array_equal(passing(deviation)[:, 0], [[20, 20], [20, 0], [20, 0], [0, 0]])

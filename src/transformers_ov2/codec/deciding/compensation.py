@@ -28,31 +28,44 @@ LEAST_SHIFT, LEAST_WARP = 0.05, 0.2
 LEAST_BANDS = 0.25
 
 
-def compensate(pairs: Sequence[tuple[FrameFeatures, FrameFeatures]]) -> Iterator[np.ndarray]:
+def compensate(
+    pairs: Sequence[tuple[FrameFeatures, FrameFeatures]],
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """
-    What earlier frames predict of frames by camera motion and brightness.
+    What earlier frames predict of frames by camera motion and brightness, and by brightness alone.
+
+    Where large things move, the motion that explains most of a picture may be theirs: what stands still behind them is
+    explained by the second prediction.
 
     Args:
         pairs (`Sequence[tuple[FrameFeatures, FrameFeatures]]`): a frame and an earlier one.
 
     Yields:
-        float32 `np.ndarray` of shape `(3, rows, columns)` for each pair: the `colours` of the earlier frame,
-        compensated; the array itself where nothing explains the difference, or where there is none.
+        Two float32 `np.ndarray` of shape `(3, rows, columns)` for each pair, made of the `colours` of the earlier
+        frame (and these themselves where there is nothing to compensate): as the camera and the light of now show
+        them, and as the light alone does, None where the camera stands still.
     """
     changed = [bool(np.abs(now.grey - before.grey).mean() >= STILL) for now, before in pairs]
     cameras = iter(_cameras([pair for pair, change in zip(pairs, changed) if change]))
     # One pair after the other, so that their pictures stay in the cache.
     for (now, before), change in zip(pairs, changed):
-        image = before.colours
+        image, still = before.colours, None
         if change:
             motion, gain, offset = next(cameras)
-            image = warped(image, motion)
+            image = warped(before.colours, motion)
+            if image is not before.colours:
+                still = _rows_brightened(now, before.colours, before.grey)
             if gain != 1 or offset:
                 image = image * gain
                 image += offset
-            if (rows := _rows_gain(now.grey, mean_colour(image))) is not None:
-                image = image * rows[:, None]
-        yield image
+            image = _rows_brightened(now, image, mean_colour(image))
+        yield image, still
+
+
+def _rows_brightened(now: FrameFeatures, image: np.ndarray, grey: np.ndarray) -> np.ndarray:
+    """An image, whose mean colour is `grey`, in the light of `now`."""
+    rows = _rows_gain(now.grey, grey)
+    return image if rows is None else image * rows[:, None]
 
 
 def _cameras(pairs: Sequence[tuple[FrameFeatures, FrameFeatures]]) -> list[tuple[np.ndarray, np.float32, np.float32]]:

@@ -43,8 +43,10 @@ class FusionConstants:
     # Grey levels added to the median absolute deviation of a frame: in a still scene, one of them is no surprise (1.0:
     # recall 0.86 and 0.91).
     deviation_floor: float = 0.3
-    # Blocks of a frame that may surprise: where more stand out, the picture has changed as a whole (96: the same).
-    surprise_blocks: int = 48
+    # Blocks of a frame that may surprise, those that stand out furthest: all of a canvas of usual size, since large
+    # things that move stand out as well, and a bound on memory for larger ones (48: of 272 events of upright scenes
+    # whose movers are 1 to 2.2 times as large and fast as usual, 232 are found at 8 canvases instead of 238).
+    surprise_blocks: int = 192
     # How far things may have moved from one frame to the next, in sides of a block (without the search: recall 0.92
     # and 0.96; further: the same).
     search_radius: float = 0.45
@@ -56,6 +58,9 @@ class FusionConstants:
     # Seconds in which what is usual in a place loses half of its weight (without habit: recall 0.85 and 0.93; 1:
     # repeated motion hides more events, 0.69 instead of 0.74 at 4 canvases over seven scenes, four with large movers).
     habit_seconds: float = 2.0
+    # How much it counts against a surprise that its place still deviates in the next frame (of the same 272 events, 0:
+    # 238 instead of 242, 73 instead of 76 of the 80 on moving objects; 1: 241).
+    passing_penalty: float = 0.5
 
 
 CONSTANTS = FusionConstants()
@@ -76,7 +81,7 @@ class Evidence:
         bitrate (`np.ndarray` of the same shape, float32): bits, estimated or exact; 0 for decoded frames.
         change (`np.ndarray` of the same shape, float32): mean difference of colours to the frame before, grey levels.
         surprise (`np.ndarray` of the same shape, float32): how far the block stands out of its frame beyond what
-            motion, memory and habit explain, doublings of the least that counts; 0 for most blocks.
+            motion, memory, habit and what only passes explain, doublings of the least that counts; 0 for most blocks.
         score (`np.ndarray` of the same shape, float32): all of them fused, comparable across the frames of a group.
         frame_ids (`np.ndarray` of shape `(num_frames,)`, int64): the source frames, ascending.
         seconds (`np.ndarray` of shape `(num_frames,)`, float64): their presentation times.

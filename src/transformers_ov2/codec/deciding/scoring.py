@@ -23,7 +23,7 @@ from .signals.bitrate import fill_key_frames, spread_bits, vector_bits
 from .signals.exact_bits import BitMaps, score_bits
 from .signals.motion import MAX_REFERENCE_DISTANCE, MotionFields, find_references, motion_energy
 from .signals.residual import residual_energy
-from .signals.surprise import Habit, blocks_of, deviations, explain_by_motion
+from .signals.surprise import Habit, blocks_of, deviations, explain_by_motion, passing
 
 
 # Values of `FrameFeatures.colours` that are worked on at once: several small frames, or one large one.
@@ -133,7 +133,10 @@ class Scorer:
             for name in ("motion", "residual", "bitrate", "change", "deviation")
         }
         fill_key_frames(maps["bitrate"], maps["change"], self.table.is_key[frame_ids])
-        maps["surprise"] = surprise(self._habit.exceed(maps.pop("deviation"), place["seconds"]))
+        deviation = maps.pop("deviation")
+        lasting = self._habit.exceed(deviation, place["seconds"])
+        lasting -= np.float32(CONSTANTS.passing_penalty) * passing(deviation)
+        maps["surprise"] = surprise(lasting)
         source = np.concatenate([part.signal_source for part in parts])
         return Evidence(score=fuse(**maps, config=self.config), signal_source=source, **maps, **place)
 
@@ -179,10 +182,12 @@ def measure(
     frames = [each.frame for each in current]
     predicted, error = [], np.empty((len(current), *current[0].grey.shape), dtype=np.float32)
     pairs = list(zip(current, before))
-    for (now, past), explained, left, plain in zip(pairs, compensate(pairs), error, change):
+    for (now, past), (explained, still), left, plain in zip(pairs, compensate(pairs), error, change):
         left[:] = difference = colour_distance(now.colours, explained)
         if explained is not past.colours:
             difference = colour_distance(now.colours, past.colours)
+        if still is not None:
+            np.minimum(left, difference if still is past.colours else colour_distance(now.colours, still), out=left)
         plain[:] = pool(difference, *blocks_hw)
         predicted.append(explained)
     residual[:], deviation[:], middle, spread = deviations(error, blocks_hw, CONSTANTS.deviation_floor)
@@ -249,8 +254,9 @@ def _explain(
     Args:
         deviation, doubtful (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32 and bool): all
             deviations, and which to explain.
-        error (`np.ndarray` of shape `(num_frames, rows, columns)`, float32): difference of each pixel to `predicted`.
-        predicted (`Sequence[np.ndarray]`, each of shape `(3, rows, columns)`, float32): of `compensate`.
+        error (`np.ndarray` of shape `(num_frames, rows, columns)`, float32): difference of each pixel to the better
+            prediction of `compensate`.
+        predicted (`Sequence[np.ndarray]`, each of shape `(3, rows, columns)`, float32): the first ones of these.
         features (`Sequence[FrameFeatures]`): frames before them, and the frames.
         seconds (`np.ndarray` of shape `(len(features),)`, float64): the times of all of those.
         middle, spread (`np.ndarray` of shape `(num_frames,)`, float32): of `deviations`.
@@ -293,8 +299,10 @@ def _explain(
     old[old + 1 >= first + np.arange(len(old))] = -1
     rest = np.flatnonzero((found > CONSTANTS.surprise_start) & (old[index] >= 0))
     pairs = [(features[first + at], features[old[at]]) for at, _ in by_frame(rest)]
-    for (at, blocks), remembered in zip(by_frame(rest), compensate(pairs)):
+    for (at, blocks), (remembered, still) in zip(by_frame(rest), compensate(pairs)):
         difference = colour_distance(features[first + at].colours, remembered)
+        if still is not None:
+            np.minimum(difference, colour_distance(features[first + at].colours, still), out=difference)
         remember(blocks, blocks_of(difference[None], row[blocks], col[blocks], block)[0])
     deviation[doubtful] = found
 

@@ -3,11 +3,12 @@
 """
 Surprise: how far a block stands out of its own frame when nothing that was seen before explains it.
 
-The frame before explains a block by camera motion and brightness, or by the motion of whatever else moves, which is
-searched for nearby; the frames of half a second explain what comes back to where it was, and the earliest of them what
-is only uncovered again. Pixels may have different explanations. What is left is measured in robust deviations of the
-frame and, last, against what the same place left unexplained in the seconds before: where something moves all the
-time, one more motion is no news.
+The frame before explains a block by camera motion and brightness, by standing still (where large things move, they may
+pass for the camera's motion), or by the motion of whatever else moves, which is searched for nearby; the frames of
+half a second explain what comes back to where it was, and the earliest of them what is only uncovered again. Pixels
+may have different explanations. What is left is measured in robust deviations of the frame and, last, against what the
+same place leaves unexplained in the seconds before, since where something moves all the time one more motion is no
+news, and in the next frame: what merely passes goes on there, while what has come to stay is by then explained.
 """
 
 from __future__ import annotations
@@ -135,3 +136,18 @@ class Habit:
         level = np.maximum.accumulate(np.concatenate([first, level]), axis=0)
         self.level = level[-1]
         return deviation - np.exp(level[:-1] - growth).astype(np.float32)
+
+
+def passing(deviation: np.ndarray) -> np.ndarray:
+    """
+    How far each place still deviates in the next frame, where whatever passes it goes on.
+
+    Args:
+        deviation (`np.ndarray` of shape `(num_frames, block_rows, block_columns)`, float32): of the frames of a group.
+
+    Returns:
+        float32 `np.ndarray` of the same shape, not below 0; 0 for the last frame, whose next one is not known yet.
+    """
+    following = np.zeros_like(deviation)
+    np.maximum(deviation[1:], 0, out=following[:-1])
+    return following
