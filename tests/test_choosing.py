@@ -72,3 +72,18 @@ def test_benchmark_prints_recall_within_equal_tokens(tmp_path):
     ).groups()
     assert int(events) == 4 and float(evidence) == 1 and float(chance) < 1
     assert len(list(tmp_path.rglob("*.mp4"))) == 4
+
+
+def test_benchmark_names_a_clip_that_the_disk_lacks(load_example, monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    benchmark = load_example("benchmark_codec.py")
+    (tmp_path / "here.mp4").touch()
+    information = tmp_path / "some_clips-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: some-clips\nVersion: 1.0\n")
+    (information / "RECORD").write_text("here.mp4,,\ngone.mp4,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(benchmark, "CLIPS", {"development": {"some-clips": ("gone.mp4", "here.mp4")}})
+    assert benchmark.real_clips("development", None) == [str((tmp_path / "here.mp4").resolve())]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "gone.mp4" in line and "some-clips" in line
