@@ -12,15 +12,18 @@ Trains the micro checkpoint of `examples/assets/ov2-micro` from nothing, on a CP
 import argparse
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from make_assets import SPECIAL_TOKENS
+from synthetic.conversations import PLACEHOLDER
 from synthetic.dataset import load_shards, to_named_blocks
 from synthetic.policies import budget_tokens
-from synthetic.scenes import HUES, SHAPES
-from synthetic.tasks import BLOCK_WORDS, COLUMNS, QUESTIONS, ROWS, THINGS
+from synthetic.scenes import COLUMNS, HUES, ROWS, SHAPES
+from synthetic.tasks import BLOCK_WORDS, QUESTIONS, THINGS
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, Qwen2Tokenizer, Qwen2VLImageProcessorPil, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -105,6 +108,25 @@ def make_model(processor: OV2Processor, sizes: dict) -> OV2ForConditionalGenerat
     return model
 
 
+def renew_words(model: OV2ForConditionalGeneration, processor: OV2Processor, words: list[str]) -> None:
+    """
+    Random embeddings and output rows for words that were never told apart: both had become parallel, and what is
+    parallel gets the same gradient. They are as long as those of the other words.
+    """
+    ids = processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in words])
+    others = [index for index in block_word_ids(processor) if index not in ids]
+    for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+        with torch.no_grad():
+            fresh = torch.nn.functional.normalize(torch.randn(len(ids), table.shape[1]), dim=1)
+            table[ids] = fresh * table[others].norm(dim=1).mean()
+
+
+def word_shares(names: list[str]) -> torch.Tensor:
+    """The share of each of the `BLOCK_WORDS` in the names of blocks, float32 `[blocks, words]`."""
+    named = [name.split() for name in names]
+    return torch.tensor([[words.count(word) / len(words) for word in BLOCK_WORDS] for words in named])
+
+
 class BlockNamer(torch.nn.Module):
     """
     Trains a vision tower alone: the token of a block is drawn to the embeddings of the words that name what it shows.
@@ -115,30 +137,95 @@ class BlockNamer(torch.nn.Module):
         super().__init__()
         self.visual = model.model.visual
         self.processor = processor
-        ids = processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in BLOCK_WORDS])
+        ids = block_word_ids(processor)
         self.register_buffer("words", model.get_input_embeddings().weight[ids].detach().clone())
 
     def collate(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        """What the tower takes, and for each token the share of each word in its name, `[blocks, words]`."""
-        if rows[0]["stream"] is None:
-            pictures = [picture for row in rows for picture in row["images"]]
+        """What the tower takes of pictures and of streams, and the shares of words in the name of each block."""
+        batch = {}
+        drawn, streamed = ([row for row in rows if (row["stream"] is None) == drawn] for drawn in (True, False))
+        if drawn:
+            pictures = [picture for row in drawn for picture in row["images"]]
             inputs = self.processor.image_processor(pictures, return_tensors="pt")
-            names = {"pixel_values": "pixels", "image_grid_thw": "grid_thw"}
-        else:
-            inputs = self.processor.video_processor([row["stream"] for row in rows], return_tensors="pt")
-            names = {"pixel_values_videos": "pixels", "video_grid_thw": "grid_thw"}
-            names |= {"video_patch_positions": "patch_positions", "video_window_sizes": "window_sizes"}
-        named = [name.split() for row in rows for name in row["names"]]
-        shares = [[words.count(word) / len(words) for word in BLOCK_WORDS] for words in named]
-        return {"shares": torch.tensor(shares), **{ours: inputs[theirs] for theirs, ours in names.items()}}
+            batch["pictures"] = {"pixel_values": inputs["pixel_values"], "grid_thw": inputs["image_grid_thw"]}
+        if streamed:
+            inputs = self.processor.video_processor([row["stream"] for row in streamed], return_tensors="pt")
+            names = {"pixel_values": "pixel_values_videos", "grid_thw": "video_grid_thw"}
+            names |= {"patch_positions": "video_patch_positions", "window_sizes": "video_window_sizes"}
+            batch["streams"] = {ours: inputs[theirs] for ours, theirs in names.items()}
+        return {"shares": word_shares([name for row in drawn + streamed for name in row["names"]]), **batch}
 
-    def forward(self, shares, pixels, grid_thw, patch_positions=None, window_sizes=None) -> dict[str, torch.Tensor]:
-        tokens = self.visual(pixels, grid_thw, patch_positions, window_sizes).pooler_output
+    def forward(self, shares: torch.Tensor, pictures: dict | None = None, streams: dict | None = None) -> dict:
+        tokens = torch.cat([self.visual(**inputs).pooler_output for inputs in (pictures, streams) if inputs])
         scale = self.words.square().sum(1).mean()
         logits = 10 * tokens @ self.words.T / scale
         # A token as long as an embedding leaves room in the residual stream for what the layers add.
         length = (tokens.norm(dim=1) / scale.sqrt() - 1).square().mean()
         return {"loss": torch.nn.functional.cross_entropy(logits, shares) + 0.1 * length}
+
+
+def block_word_ids(processor: OV2Processor) -> list[int]:
+    return processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in BLOCK_WORDS])
+
+
+class NamedBlocksCollator(OV2DataCollator):
+    """Adds to a batch the `shares` of words in the names of blocks that have no pixels."""
+
+    def __call__(self, examples: list[dict]) -> dict[str, torch.Tensor]:
+        batch = super().__call__(examples)
+        if names := [name for example in examples for name in example["names"]]:
+            batch["shares"] = word_shares(names)
+        return batch
+
+
+class SimilarLengths(torch.utils.data.Sampler):
+    """
+    Indices of rows, `group` of similar length after one another, the groups in random order. Sorted megabatches, as
+    `group_by_length` makes them, show long rows and then shorter ones for many steps: 1,000 of them taught almost
+    nothing of what as many steps in random order taught.
+    """
+
+    def __init__(self, lengths: list[int], group: int, seed: int):
+        self.lengths, self.group, self.seed, self.epoch = np.array(lengths), group, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        # What fills no group comes last.
+        rest, rows = np.split(rng.permutation(len(self)), [len(self) % self.group])
+        rows = rows[np.argsort(self.lengths[rows] * rng.uniform(0.9, 1.1, len(rows)))]
+        groups = rng.permutation(rows.reshape(-1, self.group))
+        yield from [*groups.ravel().tolist(), *rest.tolist()]
+
+
+class MicroTrainer(SFTTrainer):
+    """TRL's trainer, on batches of rows of similar length, in which blocks may be named instead of drawn."""
+
+    def _get_train_sampler(self, dataset=None) -> SimilarLengths:
+        group = self.args.per_device_train_batch_size * self.args.world_size
+        return SimilarLengths(self.train_dataset["length"], group, self.args.seed)
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        if (shares := inputs.pop("shares", None)) is not None:
+            inputs["inputs_embeds"] = self._embed_named(inputs["input_ids"], shares)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def _embed_named(self, ids: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """The embeddings of a prompt, with those of the words that name a block, mixed, at each placeholder."""
+        embedding = self.accelerator.unwrap_model(self.model).get_input_embeddings()
+        words = embedding.weight[block_word_ids(self.processing_class)]
+        # As uncertain as a vision tower is: something of another block, and something that no word is.
+        others = shares[torch.randperm(len(shares))] * torch.rand(len(shares), 1).square() * 0.4
+        blocks = (shares + others) @ words
+        length = words.norm(dim=1).mean().detach()
+        blocks = torch.nn.functional.normalize(blocks, dim=1) + 0.3 * torch.randn_like(blocks) / blocks.shape[1] ** 0.5
+        places = ids == self.processing_class.tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+        return embedding(ids).masked_scatter(places[..., None], length * blocks)
 
 
 def make_trainer(
@@ -167,18 +254,12 @@ def make_trainer(
             train_dataset=dataset.with_transform(to_named_blocks),
             data_collator=namer.collate,
         )
-    return SFTTrainer(
+    return MicroTrainer(
         model=model,
-        args=SFTConfig(
-            assistant_only_loss=True,
-            max_length=None,
-            gradient_checkpointing=False,
-            train_sampling_strategy="group_by_length",
-            **options,
-        ),
+        args=SFTConfig(assistant_only_loss=True, max_length=None, gradient_checkpointing=False, **options),
         train_dataset=dataset,
         processing_class=processor,
-        data_collator=OV2DataCollator(processor),
+        data_collator=NamedBlocksCollator(processor),
     )
 
 
@@ -189,6 +270,8 @@ def train_stage(stage: dict, config: dict, start: Path | None, output: Path, arg
         model = make_model(make_processor(), config["model"])
     else:
         model = OV2ForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+    if words := stage.get("renew_words"):
+        renew_words(model, make_processor(), words)
     model.model.visual.requires_grad_(not stage.get("freeze_vision", False))
     trainer = make_trainer(stage, config, model, output, args)
     print(f"\n{output.name}: {len(trainer.train_dataset)} rows\n{trainable_table(model)}", flush=True)

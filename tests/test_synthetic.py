@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clips of the micro checkpoint: their answers are what the frames show, and splits have nothing in common."""
 
+import argparse
 import io
 import itertools
 import json
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -25,10 +27,12 @@ sys.path.insert(0, str(EXAMPLES))
 import experiment  # noqa: E402
 import train_micro  # noqa: E402
 from synthetic import LEVELS, SPLITS, TASKS, encode_clip, make_image, make_video  # noqa: E402
+from synthetic.conversations import MOST_TIMESTAMPS, PLACEHOLDER, SHARES, make_conversation  # noqa: E402
 from synthetic.dataset import (  # noqa: E402
     load_shards,
     make_row,
     name_tokens,
+    shown_answer,
     stream_contents,
     to_messages,
     to_named_blocks,
@@ -42,13 +46,24 @@ from synthetic.policies import (  # noqa: E402
     timestamp_tokens,
     uniform_frames,
 )
-from synthetic.scenes import COVERED  # noqa: E402
-from synthetic.tasks import BLOCK_WORDS, QUESTIONS, THINGS, describe_blocks  # noqa: E402
+from synthetic.scenes import COLUMNS, COVERED, ROWS, SHAPES, draw_picture, make_motion, place_words  # noqa: E402
+from synthetic.tasks import (  # noqa: E402
+    BLOCK_WORDS,
+    PICTURE_KINDS,
+    QUESTIONS,
+    THINGS,
+    ask,
+    describe_blocks,
+    format_contents,
+    make_named_pictures,
+)
 
 
 @pytest.fixture(scope="module")
 def processor():
-    return train_micro.make_processor()
+    processor = train_micro.make_processor()
+    processor.video_processor.max_tokens = None  # streams of all budgets
+    return processor
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
@@ -174,7 +189,148 @@ def test_contents_are_those_of_the_blocks_that_are_shown():
     assert shown and set(shown) <= set(scene.jumps)
 
 
-@pytest.mark.parametrize("form", ["codec", "frames", "image", "text"])
+def test_answers_say_what_blocks_show():
+    """Of a clip whose stream shows one jump of several, that one is asked for."""
+    scene = make_video("train", 2, "jumps", 1).scene
+    seconds = np.array([0.0, scene.seconds(scene.jumps[0]), scene.seconds(scene.light[0]), 9.5, 9.9])
+    contents = ["figure off", "jump ball", "figure on", "ball", "off"]
+    jumps, count, grounding = (
+        shown_answer(ask(scene, task), seconds, contents) for task in ("jumps", "count", "grounding")
+    )
+    assert len(scene.jumps) > 1 and jumps == f"[{seconds[1]:.2f}]" and count == "1"
+    assert grounding == f"The event happens in {seconds[2]:.2f} - 9.90 seconds"
+    assert shown_answer(ask(scene, "jumps"), seconds[:1], contents[:1]) == "[]"
+    # Nothing of the lamp is shown: what it does is all that can be said.
+    assert shown_answer(ask(scene, "grounding"), seconds[:1], ["figure"]) == ask(scene, "grounding").answer
+
+
+def test_coloured_shapes_are_named_with_their_place():
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        _, name, names = draw_picture("train", 1, rng)
+        *_, row, column = name.split()
+        rows, columns = np.nonzero(names == name)
+        assert {*names.flat} == {"wall", name}
+        assert abs((rows.mean() + 0.5) / 5 - (ROWS.index(row) + 0.5) / 3) < 0.25
+        assert abs((columns.mean() + 0.5) / 7 - (COLUMNS.index(column) + 0.5) / 3) < 0.25
+        scene = make_motion("train", 1, rng, shapes=1)
+        last = scene.num_frames - 1
+        place = place_words(*scene.view(last, *scene.movers[0].at(scene.seconds(last))))
+        assert {*scene.blocks(last).flat} == {"wall", f"{scene.movers[0].name} {place}"}
+
+
+@pytest.mark.parametrize("level", MOST_TIMESTAMPS)
+def test_conversations_follow_from_the_names_of_their_blocks(level):
+    kinds = set()
+    for seed in range(60):
+        talk = make_conversation(level, seed)
+        names = iter(talk.names)
+        (first, said), *more = talk.turns
+        assert "".join(question for question, _ in talk.turns).count(PLACEHOLDER) == len(talk.names)
+        if first.startswith("<|vision_start|>"):
+            kinds.add("pictures")
+            for question, answer in talk.turns:
+                shown = {next(names) for _ in range(question.count(PLACEHOLDER))} - {"wall"}
+                assert question.endswith(f"<|vision_end|>{QUESTIONS['picture']}")
+                color, shape, row, column = shown.pop().split()
+                assert not shown and answer in (
+                    f"{article} {color} {shape} at the {row} {column}." for article in ("A", "An")
+                )
+            continue
+        runs = re.findall(r"<([\d.]+) seconds><\|vision_start\|>((?:<\|vision_pad\|>)+)<\|vision_end\|>", first)
+        times = [float(time) for time, _ in runs]
+        shown = [[next(names) for _ in range(pads.count(PLACEHOLDER))] for _, pads in runs]
+        assert times == sorted(times) and 3 <= len(times) <= MOST_TIMESTAMPS[level]
+        asked = {QUESTIONS[task]: task for task in ("jumps", "count", "grounding", "contents", "order")}
+        for question, answer in ((first.rpartition("<|vision_end|>")[2].strip(), said), *more):
+            task = asked.get(question, "direction")
+            kinds.add(task)
+            jumps = [time for time, words in zip(times, shown) if "jump" in words]
+            if task == "jumps":
+                assert parse_seconds(answer) == jumps
+            elif task == "count":
+                assert parse_number(answer) == len(jumps)
+            elif task == "grounding":
+                start, end = parse_interval(answer)
+                assert "on" in shown[times.index(start)] and "off" in shown[times.index(end)]
+                for time, words in zip(times, shown):
+                    assert ("off" if start <= time < end else "on") not in words
+            elif task == "contents":
+                assert answer == format_contents(times, [describe_blocks({*words}) for words in shown])
+            elif task == "order":
+                seen = [" ".join(name.split()[:2]) for words in shown for name in words if name != "wall"]
+                assert {*answer.split(", ")} == {*seen}
+                firsts = [
+                    next(time for time, words in zip(times, shown) if any(name.startswith(mover) for name in words))
+                    for mover in answer.split(", ")
+                ]
+                assert firsts == sorted(firsts) and len({*firsts}) == len(firsts)
+            else:
+                (start,), (end,) = ({name for name in words if name != "wall"} for words in (shown[0], shown[-1]))
+                (r0, c0), (r1, c1) = ((ROWS.index(n.split()[2]), COLUMNS.index(n.split()[3])) for n in (start, end))
+                if start != end:
+                    way = {"up": r1 < r0, "down": r1 > r0, "left": c1 < c0, "right": c1 > c0}
+                    assert way[answer] and sum(way.values()) == 1
+    assert kinds >= {*SHARES} | {"count", "grounding", "contents"}
+
+
+def test_named_blocks_stand_for_the_words_that_name_them(processor, tmp_path):
+    """The embeddings of placeholders are mixed from those of the words; all others are the text's own."""
+    write_shard((tmp_path, "train", ("named",), 1, 0))
+    torch.manual_seed(0)
+    config = yaml.safe_load(train_micro.CONFIG.read_text())
+    model = train_micro.make_model(processor, config["model"])
+    stage = {"name": "named", "rows": {"form": ["named"]}, "trainer": {"max_steps": 1}}
+    args = argparse.Namespace(data=tmp_path, workers=0)
+    trainer = train_micro.make_trainer(stage, config, model, tmp_path / "run", args)
+    examples = [trainer.train_dataset[index] for index in range(4)]
+    batch = trainer.data_collator(examples)
+    names = [name for example in examples for name in example["names"]]
+    ids = batch["input_ids"]
+    places = ids == processor.tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+    assert places.sum() == len(names) == len(batch["shares"])
+    embeddings = trainer._embed_named(ids, batch["shares"]).detach()
+    table = model.get_input_embeddings().weight.detach()
+    assert torch.equal(embeddings[~places], table[ids[~places]])
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    named = torch.stack([sum(table[tokens(f"Ġ{word}")] for word in name.split()) for name in names])
+    assert torch.cosine_similarity(embeddings[places], named).mean() > 0.85
+    loss = trainer.compute_loss(model, batch)
+    loss.backward()
+    assert loss.isfinite() and model.get_input_embeddings().weight.grad[tokens("Ġwall")].abs().sum() > 0
+
+
+def test_words_that_became_parallel_are_renewed(processor):
+    torch.manual_seed(0)
+    model = train_micro.make_model(processor, yaml.safe_load(train_micro.CONFIG.read_text())["model"])
+    ids = processor.tokenizer.convert_tokens_to_ids([f"Ġ{shape}" for shape in SHAPES])
+    tables = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    with torch.no_grad():
+        for table in tables:
+            table[ids] = 1.0
+    before = [table.detach().clone() for table in tables]
+    train_micro.renew_words(model, processor, [*SHAPES])
+    for table, old in zip(tables, before):
+        changed = (table != old).any(dim=1).nonzero()[:, 0].tolist()
+        assert changed == sorted(ids)
+        directions = torch.nn.functional.normalize(table[ids].detach(), dim=1)
+        assert (directions @ directions.T - torch.eye(len(ids))).abs().max() < 0.5
+
+
+def test_rows_of_similar_length_come_together_in_random_order():
+    lengths = np.random.default_rng(0).integers(50, 1000, 200).tolist()
+    sampler = train_micro.SimilarLengths(lengths, 16, seed=0)
+    order = [*sampler]
+    assert sorted(order) == [*range(200)] and order == [*sampler]
+    groups = [np.array(lengths)[order[start : start + 16]] for start in range(0, 192, 16)]
+    assert np.mean([np.ptp(group) for group in groups]) < 0.25 * np.ptp(lengths)
+    means = [group.mean() for group in groups]
+    assert means != sorted(means) and means != sorted(means, reverse=True)
+    sampler.set_epoch(1)
+    assert [*sampler] != order
+
+
+@pytest.mark.parametrize("form", ["codec", "frames", "image", "named", "text"])
 def test_rows_become_samples(form, processor):
     row = make_row("train", 1, 4, (form,))
     assert row == make_row("train", 1, 4, (form,))
@@ -188,16 +344,26 @@ def test_rows_become_samples(form, processor):
     assert len(answers) == {"image": 4, "text": 2}.get(form, len(json.loads(row["turns"])))
 
 
+@pytest.mark.parametrize("kind", PICTURE_KINDS)
+def test_named_pictures(kind):
+    pictures, names = make_named_pictures("train", 1, 3, kind)
+    assert pictures.shape == (4, 140, 196, 3) and pictures.dtype == np.uint8 and names.shape == (4, 5, 7)
+    assert {word for name in names.flat for word in name.split()} <= {*BLOCK_WORDS}
+    if kind == "figure":
+        assert {*names.flat} <= {*THINGS} and {"jump", "figure"} & {*names.flat}
+    else:
+        assert all(len(name.split()) == 4 for name in names.flat if name != "wall")
+    if kind in ("one shape", "shapes"):
+        assert all("wall" in blocks and {*blocks.flat} > {"wall"} for blocks in names)
+
+
 def test_named_blocks_teach_the_vision_tower_alone(processor):
-    row = make_row("train", 1, 4, ("blocks",))
-    (images,), _, (names,) = to_named_blocks({name: [value] for name, value in row.items()}).values()
-    assert images.shape == (2, 140, 196, 3) and names.shape == (70,)
-    assert {word for name in names for word in name.split()} <= {*BLOCK_WORDS}
-    assert {*names[35:]} <= {*THINGS} and {"jump", "figure"} & {*names[35:]}
+    images, names = make_named_pictures("train", 1, 4, "figure")
+    row = {"images": images[:2], "stream": None, "names": names[:2].ravel()}
     torch.manual_seed(0)
     model = train_micro.make_model(processor, yaml.safe_load(train_micro.CONFIG.read_text())["model"])
     namer = train_micro.BlockNamer(model, processor)
-    batch = namer.collate([{"images": images, "stream": None, "names": names}])
+    batch = namer.collate([row])
     assert batch["shares"].shape == (70, len(BLOCK_WORDS)) and torch.all(batch["shares"].sum(1) == 1)
     optimizer = torch.optim.AdamW(namer.parameters(), lr=2e-3)
     losses = []
@@ -207,7 +373,7 @@ def test_named_blocks_teach_the_vision_tower_alone(processor):
         optimizer.step()
         optimizer.zero_grad()
     # The last tokens of this one batch are near the words that name their blocks, and no longer than embeddings are.
-    tokens = model.model.visual(batch["pixels"], batch["grid_thw"]).pooler_output
+    tokens = model.model.visual(**batch["pictures"]).pooler_output
     assert losses[-1] < 0.5 * losses[0]
     named = (tokens @ namer.words.T).argmax(1)
     assert (batch["shares"][range(70), named] > 0).float().mean() > 0.9
@@ -215,7 +381,7 @@ def test_named_blocks_teach_the_vision_tower_alone(processor):
     assert all(p.grad is None for name, p in model.named_parameters() if "visual" not in name)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(0, 16, 4))
 def test_named_blocks_of_a_stream(seed, processor):
     row = make_row("train", 1, seed, ("codec",))
     _, (stream,), (names,) = to_named_blocks({name: [value] for name, value in row.items()}).values()
@@ -227,12 +393,17 @@ def test_named_blocks_of_a_stream(seed, processor):
         assert {"figure", "ball"} <= {*names[:35]} <= {*THINGS}
     else:
         named = {name for name in names if name != "wall"}
-        assert named and all(any(name in text for text in (*answers, *answers.values())) for name in named)
+        shapes = {" ".join(name.split()[:2]) for name in named}
+        assert shapes and all(any(shape in text for text in (*answers, *answers.values())) for shape in shapes)
     torch.manual_seed(0)
     model = train_micro.make_model(processor, yaml.safe_load(train_micro.CONFIG.read_text())["model"])
     namer = train_micro.BlockNamer(model, processor)
-    batch = namer.collate([{"images": None, "stream": stream, "names": names}] * 2)
-    assert namer(**batch)["loss"].isfinite() and len(batch["shares"]) == 2 * stream.num_tokens
+    drawn, blocks = make_named_pictures("train", 1, seed, "shapes")
+    streamed = {"images": None, "stream": stream, "names": names}
+    batch = namer.collate([streamed, {"images": drawn, "stream": None, "names": blocks.ravel()}, streamed])
+    # Pictures first, as their tokens come first.
+    assert namer(**batch)["loss"].isfinite() and len(batch["shares"]) == 140 + 2 * stream.num_tokens
+    torch.testing.assert_close(batch["shares"][:140], train_micro.word_shares(blocks.ravel().tolist()))
 
 
 def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch):

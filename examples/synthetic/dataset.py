@@ -6,19 +6,20 @@ Tokenized training data in shards.
     python examples/synthetic/dataset.py --output shards --levels 1 2 --shards 20 --workers 2
 
 A row is pictures, evenly sampled frames or a codec stream, with every question that its scene allows as one
-conversation; "text", a conversation without pixels; or "blocks", pictures with the name of what each block shows.
-Shards that are there are kept, so that a run that was stopped goes on where it was.
+conversation; "text", a conversation of words alone; "named", one whose blocks are only named; or "blocks", pictures
+with the name of what each block shows. Shards that are there are kept, so that a run that was stopped goes on where it
+was.
 """
 
 import argparse
 import dataclasses
+import functools
 import io
 import itertools
 import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,21 @@ from transformers_ov2.codec import CodecStream
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from synthetic.clips import encode_clip
+from synthetic.conversations import MOST_SHOWN, PICTURES_PER_ROW, PLACEHOLDER, make_conversation
 from synthetic.policies import BUDGETS, make_stream, uniform_frames
 from synthetic.scenes import Scene
 from synthetic.tasks import (
     JUMP_TASKS,
     MOTION_TASKS,
+    NAMED_PICTURES,
     ORDER_TASKS,
+    PICTURE_KINDS,
     QUESTIONS,
+    Sample,
     ask,
     describe_blocks,
+    format_contents,
+    format_interval,
     format_seconds,
     make_image,
     make_named_pictures,
@@ -47,17 +54,15 @@ from synthetic.tasks import (
 )
 
 
-ROWS_PER_SHARD = 50
-PICTURES_PER_ROW = 4
-# A video of at most so many timestamps is also asked what the blocks of each show. Every other answer about times is a
-# choice among these.
-MOST_SHOWN = 8
+ROWS_PER_SHARD = 60
+# A clip costs more to draw and to encode than to tokenize: so many rows show it, each in another way.
+ROWS_PER_CLIP = 3
 FILLERS = ("lamp", "red", "blue", "square", "ring", "top", "left", "bottom", "right")
 # The recipe's shares of evidence: codec streams, sampled frames, pictures.
 FORMS = {"codec": 0.5, "frames": 0.375, "image": 0.125}
 # A model that is to be compared on all policies has seen all of them.
 POLICY_SHARES = {"evidence": 0.5, "state": 0.25, "difference": 0.15, "random": 0.1}
-BUDGET_SHARES = dict(zip(BUDGETS, (0.35, 0.35, 0.22, 0.08)))
+BUDGET_SHARES = dict(zip(BUDGETS, (0.2, 0.3, 0.3, 0.2)))
 # Scenes with a figure, with a moving shape, with shapes that appear.
 KINDS = {JUMP_TASKS: 0.7, MOTION_TASKS: 0.18, ORDER_TASKS: 0.12}
 
@@ -70,22 +75,21 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
     """One row of a data set: `turns`, a json list of [question, answer], and what they ask about as npz bytes."""
     if forms == ("text",):
         return make_text_row(seed)
+    if forms == ("named",):
+        return make_named_row(level, seed)
     rng = np.random.default_rng([7, level, seed])
     form = "blocks" if forms == ("blocks",) else _choose(rng, {form: FORMS[form] for form in forms})
     if form == "blocks":
-        pictures, names = make_named_pictures(split, level, seed)
+        policy = PICTURE_KINDS[rng.integers(len(PICTURE_KINDS))]
+        pictures, names = make_named_pictures(split, level, seed, policy)
         arrays = {"images": pictures, "names": names.ravel().astype(str)}
-        turns, policy, canvases, visual = [], "", 1, 35 * 2
+        turns, canvases, visual = [], 1, 35 * NAMED_PICTURES
     elif form == "image":
         samples = [make_image(split, level, PICTURES_PER_ROW * seed + index) for index in range(PICTURES_PER_ROW)]
         turns = [[sample.question, sample.answer] for sample in samples]
         arrays, policy, canvases, visual = {"images": np.stack([sample.picture for sample in samples])}, "", 1, 35 * 4
     else:
-        tasks = list(_choose(rng, KINDS))
-        scene = make_video(split, level, tasks[0], seed).scene
-        data = encode_clip(scene)
-        samples = [ask(scene, task) for task in tasks]
-        turns = [[sample.question, sample.answer] for sample in samples]
+        tasks, scene, data = _make_clip(split, level, seed // ROWS_PER_CLIP)
         canvases = int(_choose(rng, BUDGET_SHARES))
         if form == "codec":
             policy = _choose(rng, POLICY_SHARES)
@@ -102,6 +106,8 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
             seconds = np.array(metadata["frames_indices"]) / metadata["fps"]
             contents = [describe_blocks(set(scene.blocks(frame).flat)) for frame in metadata["frames_indices"]]
             visual = len(frames) * 44
+        samples = [ask(scene, task) for task in tasks]
+        turns = [[sample.question, shown_answer(sample, seconds, contents)] for sample in samples]
         if len(seconds) <= MOST_SHOWN and scene.figure is not None:
             turns.append([QUESTIONS["contents"], format_contents(seconds, contents)])
         # The first is answered from the blocks alone, the others from its answer as well.
@@ -120,6 +126,32 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
     }
 
 
+@functools.lru_cache(maxsize=1)
+def _make_clip(split: str, level: int, number: int) -> tuple[list[str], Scene, bytes]:
+    """What can be asked about the clip of a number, the clip, and its file."""
+    tasks = list(_choose(np.random.default_rng([6, level, number]), KINDS))
+    scene = make_video(split, level, tasks[0], number).scene
+    return tasks, scene, encode_clip(scene)
+
+
+def shown_answer(sample: Sample, seconds: np.ndarray, contents: list[str]) -> str:
+    """
+    The answer as far as blocks show it, whose timestamps are `seconds` and whose `contents` [`describe_blocks`] says.
+    What no block shows cannot be read, and a model that is to answer it learns to guess.
+    """
+    words = [set(words.split()) for words in contents]
+    jumps = sorted({time for time, shown in zip(seconds, words) if "jump" in shown})
+    if sample.task == "jumps":
+        return format_seconds(jumps)
+    if sample.task == "count":
+        return str(len(jumps))
+    if sample.task == "grounding":
+        start = min((time for time, shown in zip(seconds, words) if "on" in shown), default=sample.truth[0])
+        after = (time for time, shown in zip(seconds, words) if "off" in shown and time > start)
+        return format_interval(start, min(after, default=sample.truth[1]))
+    return sample.answer
+
+
 def name_tokens(scene: Scene, stream: CodecStream) -> np.ndarray:
     """The name of what each token's block shows, `(num_tokens,)`."""
     tokens = stream.block_positions()[:: stream.merge**2]
@@ -130,10 +162,6 @@ def name_tokens(scene: Scene, stream: CodecStream) -> np.ndarray:
 def stream_contents(names: np.ndarray, stream: CodecStream) -> list[str]:
     """What the blocks behind each timestamp of a stream show, from the names of its tokens."""
     return [describe_blocks(set(run)) for run in np.split(names, np.cumsum(stream.runs()[:, 1])[:-1])]
-
-
-def format_contents(seconds: Iterable[float], contents: Iterable[str]) -> str:
-    return "[" + ", ".join(f"{time:.2f} {words}" for time, words in zip(seconds, contents)) + "]"
 
 
 def make_text_row(seed: int) -> dict:
@@ -158,7 +186,7 @@ def make_text_row(seed: int) -> dict:
     turns = [
         [QUESTIONS["jumps"], format_seconds(times[jumps])],
         [QUESTIONS["count"], str(jumps.sum())],
-        [QUESTIONS["grounding"], f"The event happens in {times[start]:.2f} - {times[end]:.2f} seconds"],
+        [QUESTIONS["grounding"], format_interval(times[start], times[end])],
         [QUESTIONS["contents"], format_contents(times, contents)],
     ]
     turns = [turns[i] for i in rng.permutation(4)[:2]]
@@ -171,6 +199,24 @@ def make_text_row(seed: int) -> dict:
         "length": 14 * number + sum(20 + len(answer) for _, answer in turns),
         "turns": json.dumps([[text + turns[0][0], turns[0][1]], *turns[1:]]),
         "media": b"",
+    }
+
+
+def make_named_row(level: int, seed: int) -> dict:
+    """A conversation whose blocks are only named."""
+    talk = make_conversation(level, seed)
+    buffer = io.BytesIO()
+    np.savez(buffer, names=np.array(talk.names))
+    text = "".join(question + answer for question, answer in talk.turns)
+    return {
+        "form": "named",
+        "policy": "",
+        "canvases": 0,
+        "level": level,
+        "seed": seed,
+        "length": len(talk.names) + (len(text) - len(PLACEHOLDER) * len(talk.names)) // 3,
+        "turns": json.dumps(talk.turns),
+        "media": buffer.getvalue(),
     }
 
 
@@ -188,15 +234,17 @@ def unpack_stream(arrays: dict[str, np.ndarray]) -> CodecStream:
 
 
 def to_messages(batch: dict[str, list]) -> dict[str, list]:
-    """Rows as the `messages` and `images` that TRL and the collator take."""
-    messages, images = [], []
+    """Rows as the `messages` and `images` that TRL and the collator take, and the `names` of blocks without pixels."""
+    messages, images, names = [], [], []
     for turns, media in zip(batch["turns"], batch["media"]):
         blocks = []
         arrays = dict(np.load(io.BytesIO(media))) if media else {}
+        named = arrays.keys() == {"names"}
+        names.append(arrays["names"].tolist() if named else [])
         images.append([PIL.Image.fromarray(image) for image in arrays.get("images", [])])
         if "images" in arrays:
             blocks = [[{"type": "image"}]] * len(arrays["images"])
-        elif arrays:
+        elif arrays and not named:
             if "frames" in arrays:
                 block = {"type": "video", "video": arrays["frames"], "video_backend": "frames"}
                 block["video_metadata"] = json.loads(arrays["metadata"].item())
@@ -210,7 +258,7 @@ def to_messages(batch: dict[str, list]) -> dict[str, list]:
                 {"role": "assistant", "content": [{"type": "text", "text": answer}]},
             ]
         messages.append(conversation)
-    return {"messages": messages, "images": images}
+    return {"messages": messages, "images": images, "names": names}
 
 
 def to_named_blocks(batch: dict[str, list]) -> dict[str, list]:
@@ -259,7 +307,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--split", default="train", choices=("train", "validation"))
     parser.add_argument(
-        "--forms", nargs="+", default=list(FORMS), choices=[*FORMS, "blocks", "text"], help="kinds of rows"
+        "--forms", nargs="+", default=list(FORMS), choices=[*FORMS, "blocks", "named", "text"], help="kinds of rows"
     )
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--first", type=int, default=0, help="number of the first shard")

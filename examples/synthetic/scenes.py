@@ -25,6 +25,7 @@ MARGIN = 48  # how far the camera may look beyond the first view, in pixels
 # Hue in turns; saturation and value are the split's.
 HUES = {"red": 0.0, "orange": 0.085, "yellow": 0.155, "green": 0.34, "cyan": 0.5, "blue": 0.62, "purple": 0.78}
 SHAPES = ("disc", "square", "triangle", "ring", "cross")
+ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "up": (0, -1), "down": (0, 1)}
 
 
@@ -200,6 +201,22 @@ def block_cover(sprite: Sprite, x: float, y: float) -> np.ndarray:
     return cover.reshape(HEIGHT // BLOCK, BLOCK, WIDTH // BLOCK, BLOCK).mean((1, 3))
 
 
+def bare_blocks() -> np.ndarray:
+    """Names of the blocks of a bare wall, `[HEIGHT / 28, WIDTH / 28]`."""
+    return np.full((HEIGHT // BLOCK, WIDTH // BLOCK), "wall", dtype=object)
+
+
+def cover_blocks(names: np.ndarray, name: str, sprite: Sprite, x: float, y: float) -> None:
+    """Gives the blocks that a sprite covers its name; that of a coloured shape, "red disc", with where it is."""
+    names[block_cover(sprite, x, y) > COVERED] = f"{name} {place_words(x, y)}" if " " in name else name
+
+
+def place_words(x: float, y: float) -> str:
+    """The thirds of the frame in which a point is, like "top left"."""
+    row, column = (int(np.clip(3 * at // size, 0, 2)) for at, size in ((y, HEIGHT), (x, WIDTH)))
+    return f"{ROWS[row]} {COLUMNS[column]}"
+
+
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     """RGB in 0…255, float32 `(3,)`."""
     channels = (np.array([5, 3, 1]) + 6 * hue) % 6
@@ -358,9 +375,9 @@ class Scene:
 
     def blocks(self, frame: int) -> np.ndarray:
         """The name of what covers each block, `[HEIGHT / 28, WIDTH / 28]`: "wall" where nothing does."""
-        names = np.full((HEIGHT // BLOCK, WIDTH // BLOCK), "wall", dtype=object)
-        for name, sprite, x, y in self.things(frame):
-            names[block_cover(sprite, x, y) > COVERED] = name
+        names = bare_blocks()
+        for thing in self.things(frame):
+            cover_blocks(names, *thing)
         return names
 
     def frames(self) -> Iterator[np.ndarray]:
@@ -561,23 +578,28 @@ def _expose(rng: np.random.Generator, image: np.ndarray, level: Level) -> np.nda
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def draw_picture(split_name: str, level_name: int, rng: np.random.Generator) -> tuple[np.ndarray, str, str, int, int]:
-    """A picture, uint8 `[HEIGHT, WIDTH, 3]`, of one shape: its color, its name, and the third of rows and columns."""
+def draw_picture(split_name: str, level_name: int, rng: np.random.Generator) -> tuple[np.ndarray, str, np.ndarray]:
+    """
+    A picture, uint8 `[HEIGHT, WIDTH, 3]`, of one shape, the shape's name and place, like "red disc top left", and the
+    names of what the blocks show.
+    """
     split, level = SPLITS[split_name], LEVELS[level_name]
-    image = _bare_wall(rng, split, level)
+    image, names = _bare_wall(rng, split, level), bare_blocks()
     ((color, shape),) = _names(rng, 1)
     row, column = rng.integers(3), rng.integers(3)
     x = WIDTH * (column + rng.uniform(0.25, 0.75)) / 3
     y = HEIGHT * (row + rng.uniform(0.25, 0.75)) / 3
-    shape_sprite(shape, rng.uniform(24, 38) * _scale(rng, split), named_color(rng, split, color)).paste(image, x, y)
-    return _expose(rng, image, level), color, shape, int(row), int(column)
+    name = f"{color} {shape}"
+    sprite = shape_sprite(shape, rng.uniform(24, 38) * _scale(rng, split), named_color(rng, split, color))
+    sprite.paste(image, x, y)
+    cover_blocks(names, name, sprite, x, y)
+    return _expose(rng, image, level), f"{name} {place_words(x, y)}", names
 
 
 def draw_shapes(split_name: str, level_name: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A picture of several shapes, each in a block of its own, and the names of what the blocks show."""
     split, level = SPLITS[split_name], LEVELS[level_name]
-    image = _bare_wall(rng, split, level)
-    names = np.full((HEIGHT // BLOCK, WIDTH // BLOCK), "wall", dtype=object)
+    image, names = _bare_wall(rng, split, level), bare_blocks()
     for place in rng.choice(names.size, rng.integers(3, 12), replace=False):
         row, column = divmod(place, names.shape[1])
         color, shape = list(HUES)[rng.integers(len(HUES))], SHAPES[rng.integers(len(SHAPES))]
@@ -585,5 +607,5 @@ def draw_shapes(split_name: str, level_name: int, rng: np.random.Generator) -> t
         shape_sprite(shape, rng.uniform(20, 32) * _scale(rng, split), named_color(rng, split, color)).paste(
             image, x, y
         )
-        names[row, column] = f"{color} {shape}"
+        names[row, column] = f"{color} {shape} {place_words(x, y)}"
     return _expose(rng, image, level), names

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .scenes import (
+    COLUMNS,
     DIRECTIONS,
     HEIGHT,
     HUES,
+    ROWS,
     SHAPES,
     SPLITS,
     WIDTH,
@@ -22,16 +24,18 @@ from .scenes import (
 )
 
 
-ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 # What blocks of a scene with a figure show: its first frame in the air is a jump.
 THINGS = ("jump", "figure", "ball", "on", "off", "wall")
-BLOCK_WORDS = (*THINGS, *HUES, *SHAPES)
+BLOCK_WORDS = (*THINGS, *HUES, *SHAPES, *ROWS, *COLUMNS)
 # What can be asked about a scene of each kind.
 JUMP_TASKS = ("jumps", "count", "grounding")
 MOTION_TASKS = ("direction", "tracking")
 ORDER_TASKS = ("order",)
 TASKS = (*JUMP_TASKS, *MOTION_TASKS, *ORDER_TASKS)
 IMAGE_TASKS = ("picture",)
+# What a vision tower learns the names of blocks from.
+PICTURE_KINDS = ("one shape", "shapes", "figure", "moving shapes")
+NAMED_PICTURES = 4
 
 QUESTIONS = {
     "picture": "What is in the picture, and where?",
@@ -89,7 +93,7 @@ def ask(scene: Scene, task: str) -> Sample:
         answer = str(truth)
     elif task == "grounding":
         truth = tuple(round(scene.seconds(frame), 2) for frame in scene.light)
-        answer = "The event happens in {:.2f} - {:.2f} seconds".format(*truth)
+        answer = format_interval(*truth)
     elif task == "direction":
         velocity = np.array(scene.movers[0].velocity)
         truth = answer = max(DIRECTIONS, key=lambda name: float(velocity @ DIRECTIONS[name]))
@@ -107,6 +111,11 @@ def format_seconds(seconds: Iterable[float]) -> str:
     return "[" + ", ".join(f"{time:.2f}" for time in seconds) + "]"
 
 
+def format_interval(start: float, end: float) -> str:
+    """An event's start and end in seconds, as the grounding benchmarks want them."""
+    return f"The event happens in {start:.2f} - {end:.2f} seconds"
+
+
 def _track(scene: Scene) -> list[tuple[float, int, int]]:
     """Where the shape is at every full second, in thousandths of the frame's width and height."""
     points = []
@@ -122,26 +131,49 @@ def _track(scene: Scene) -> list[tuple[float, int, int]]:
 def make_image(split: str, level: int, seed: int) -> Sample:
     """A picture of one shape, and what it shows where."""
     rng = np.random.default_rng([SPLITS[split].seed, level, _scene_kind("picture"), seed])
-    picture, color, shape, row, column = draw_picture(split, level, rng)
-    article = "An" if color == "orange" else "A"
-    answer = f"{article} {color} {shape} at the {ROWS[row]} {COLUMNS[column]}."
+    picture, name, _ = draw_picture(split, level, rng)
+    answer = describe_picture(name)
     return Sample("picture", level, QUESTIONS["picture"], answer, answer, picture=picture)
 
 
-def make_named_pictures(split: str, level: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def describe_picture(name: str) -> str:
+    """A picture of one shape whose blocks have this name, like "red disc top left", in a sentence."""
+    color, shape, row, column = name.split()
+    return f"{'An' if color == 'orange' else 'A'} {color} {shape} at the {row} {column}."
+
+
+def make_named_pictures(split: str, level: int, seed: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """
-    A picture of shapes and a frame of a scene with a figure, uint8 `[2, HEIGHT, WIDTH, 3]`, and the names of what each
-    block shows, `[2, HEIGHT / 28, WIDTH / 28]`: words of [`BLOCK_WORDS`] with spaces between them.
+    Pictures of one of the `PICTURE_KINDS`, uint8 `[NAMED_PICTURES, HEIGHT, WIDTH, 3]`, and the names of what each
+    block shows, `[NAMED_PICTURES, HEIGHT / 28, WIDTH / 28]`: words of [`BLOCK_WORDS`] with spaces between them.
     """
-    rng = np.random.default_rng([SPLITS[split].seed, level, 4, seed])
-    picture, names = draw_shapes(split, level, rng)
-    scene = make_scene(split, level, rng)
-    # Half of the frames show the start of a jump.
-    frame = int(rng.choice(scene.jumps)) if rng.random() < 0.5 else int(rng.integers(scene.num_frames))
-    return np.stack([picture, scene.image(frame)]), np.stack([names, scene.blocks(frame)])
+    rng = np.random.default_rng([SPLITS[split].seed, level, 4, PICTURE_KINDS.index(kind), seed])
+    pictures, names = [], []
+    for _ in range(NAMED_PICTURES):
+        if kind == "one shape":
+            picture, _, blocks = draw_picture(split, level, rng)
+        elif kind == "shapes":
+            picture, blocks = draw_shapes(split, level, rng)
+        else:
+            if kind == "figure":
+                scene = make_scene(split, level, rng)
+                # Half of the frames show the start of a jump.
+                frame = int(rng.choice(scene.jumps)) if rng.random() < 0.5 else int(rng.integers(scene.num_frames))
+            else:
+                scene = make_motion(split, level, rng, shapes=int(rng.integers(1, 4)))
+                frame = int(rng.integers(scene.num_frames))
+            picture, blocks = scene.image(frame), scene.blocks(frame)
+        pictures.append(picture)
+        names.append(blocks)
+    return np.stack(pictures), np.stack(names)
 
 
 def describe_blocks(names: set[str]) -> str:
     """What blocks of these names show, in the order in which a model is to say it."""
     words = [name for name in THINGS[:-1] if name in names and not (name == "figure" and "jump" in names)]
     return " ".join(words) or "wall"
+
+
+def format_contents(seconds: Iterable[float], contents: Iterable[str]) -> str:
+    """What the blocks behind each timestamp show, as a list."""
+    return "[" + ", ".join(f"{time:.2f} {words}" for time, words in zip(seconds, contents)) + "]"
