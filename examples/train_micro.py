@@ -143,7 +143,8 @@ class BlockNamer(torch.nn.Module):
     def collate(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         """What the tower takes of pictures and of streams, and the shares of words in the name of each block."""
         batch = {}
-        drawn, streamed = ([row for row in rows if (row["stream"] is None) == drawn] for drawn in (True, False))
+        drawn = [row for row in rows if row["stream"] is None]
+        streamed = [row for row in rows if row["stream"] is not None]
         if drawn:
             pictures = [picture for row in drawn for picture in row["images"]]
             inputs = self.processor.image_processor(pictures, return_tensors="pt")
