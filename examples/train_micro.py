@@ -12,7 +12,7 @@ Trains the micro checkpoint of `examples/assets/ov2-micro` from nothing, on a CP
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +108,17 @@ def make_model(processor: OV2Processor, sizes: dict) -> OV2ForConditionalGenerat
     return model
 
 
+def word_ids(processor: OV2Processor, words: Sequence[str] = BLOCK_WORDS) -> list[int]:
+    return processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in words])
+
+
 def renew_words(model: OV2ForConditionalGeneration, processor: OV2Processor, words: list[str]) -> None:
     """
     Random embeddings and output rows for words that were never told apart: both had become parallel, and what is
     parallel gets the same gradient. They are as long as those of the other words.
     """
-    ids = processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in words])
-    others = [index for index in block_word_ids(processor) if index not in ids]
+    ids = word_ids(processor, words)
+    others = [index for index in word_ids(processor) if index not in ids]
     for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
         with torch.no_grad():
             fresh = torch.nn.functional.normalize(torch.randn(len(ids), table.shape[1]), dim=1)
@@ -137,8 +141,7 @@ class BlockNamer(torch.nn.Module):
         super().__init__()
         self.visual = model.model.visual
         self.processor = processor
-        ids = block_word_ids(processor)
-        self.register_buffer("words", model.get_input_embeddings().weight[ids].detach().clone())
+        self.register_buffer("words", model.get_input_embeddings().weight[word_ids(processor)].detach().clone())
 
     def collate(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         """What the tower takes of pictures and of streams, and the shares of words in the name of each block."""
@@ -163,10 +166,6 @@ class BlockNamer(torch.nn.Module):
         # A token as long as an embedding leaves room in the residual stream for what the layers add.
         length = (tokens.norm(dim=1) / scale.sqrt() - 1).square().mean()
         return {"loss": torch.nn.functional.cross_entropy(logits, shares) + 0.1 * length}
-
-
-def block_word_ids(processor: OV2Processor) -> list[int]:
-    return processor.tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in BLOCK_WORDS])
 
 
 class NamedBlocksCollator(OV2DataCollator):
@@ -219,7 +218,7 @@ class MicroTrainer(SFTTrainer):
     def _embed_named(self, ids: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """The embeddings of a prompt, with those of the words that name a block, mixed, at each placeholder."""
         embedding = self.accelerator.unwrap_model(self.model).get_input_embeddings()
-        words = embedding.weight[block_word_ids(self.processing_class)]
+        words = embedding.weight[word_ids(self.processing_class)]
         # As uncertain as a vision tower is: something of another block, and something that no word is.
         others = shares[torch.randperm(len(shares))] * torch.rand(len(shares), 1).square() * 0.4
         blocks = (shares + others) @ words

@@ -11,17 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .scenes import DIRECTIONS, HUES, SHAPES
-from .tasks import (
-    COLUMNS,
-    QUESTIONS,
-    ROWS,
-    describe_blocks,
-    describe_picture,
-    format_contents,
-    format_interval,
-    format_seconds,
-)
+from .scenes import COLUMNS, DIRECTIONS, HUES, ROWS, SHAPES
+from .tasks import QUESTIONS, describe_blocks, describe_picture, format_contents, format_interval, format_seconds
 
 
 PLACEHOLDER = "<|vision_pad|>"

@@ -112,15 +112,31 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
             turns.append([QUESTIONS["contents"], format_contents(seconds, contents)])
         # The first is answered from the blocks alone, the others from its answer as well.
         turns = [turns[index] for index in rng.permutation(len(turns))]
+    length = visual + sum(12 + len(question) // 5 + len(answer) for question, answer in turns)
+    return _pack_row(form, level, seed, length, turns, arrays, policy, canvases)
+
+
+def _pack_row(
+    form: str,
+    level: int,
+    seed: int,
+    length: int,
+    turns: list[list[str]],
+    arrays: dict[str, np.ndarray],
+    policy: str = "",
+    canvases: int = 0,
+) -> dict:
+    """A row; `length` is about its number of tokens."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    if arrays:
+        np.savez(buffer, **arrays)
     return {
         "form": form,
         "policy": policy,
         "canvases": canvases,
         "level": level,
         "seed": seed,
-        "length": visual + sum(12 + len(question) // 5 + len(answer) for question, answer in turns),
+        "length": length,
         "turns": json.dumps(turns),
         "media": buffer.getvalue(),
     }
@@ -190,34 +206,16 @@ def make_text_row(seed: int) -> dict:
         [QUESTIONS["contents"], format_contents(times, contents)],
     ]
     turns = [turns[i] for i in rng.permutation(4)[:2]]
-    return {
-        "form": "text",
-        "policy": "",
-        "canvases": 0,
-        "level": 0,
-        "seed": seed,
-        "length": 14 * number + sum(20 + len(answer) for _, answer in turns),
-        "turns": json.dumps([[text + turns[0][0], turns[0][1]], *turns[1:]]),
-        "media": b"",
-    }
+    length = 14 * number + sum(20 + len(answer) for _, answer in turns)
+    return _pack_row("text", 0, seed, length, [[text + turns[0][0], turns[0][1]], *turns[1:]], {})
 
 
 def make_named_row(level: int, seed: int) -> dict:
     """A conversation whose blocks are only named."""
     talk = make_conversation(level, seed)
-    buffer = io.BytesIO()
-    np.savez(buffer, names=np.array(talk.names))
     text = "".join(question + answer for question, answer in talk.turns)
-    return {
-        "form": "named",
-        "policy": "",
-        "canvases": 0,
-        "level": level,
-        "seed": seed,
-        "length": len(talk.names) + (len(text) - len(PLACEHOLDER) * len(talk.names)) // 3,
-        "turns": json.dumps(talk.turns),
-        "media": buffer.getvalue(),
-    }
+    length = len(talk.names) + (len(text) - len(PLACEHOLDER) * len(talk.names)) // 3
+    return _pack_row("named", level, seed, length, talk.turns, {"names": np.array(talk.names)})
 
 
 def pack_stream(stream: CodecStream) -> dict[str, np.ndarray]:
