@@ -49,6 +49,7 @@ test = [
     "parameterized>=0.9",
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
     "scikit-video==1.1.11",
     "setuptools>=77",
     "twine>=6.1",

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .scenes import COLUMNS, DIRECTIONS, HUES, ROWS, SHAPES
+from .policies import BUDGETS
+from .scenes import COLUMNS, DIRECTIONS, HUES, LEVELS, ROWS, SHAPES
 from .tasks import QUESTIONS, describe_blocks, describe_picture, format_contents, format_interval, format_seconds
 
 
 PLACEHOLDER = "<|vision_pad|>"
-# Timestamps of the longest clips of each level, about as many as its streams of 16 canvases have.
-MOST_TIMESTAMPS = {1: 10, 2: 20, 3: 34, 4: 56}
+# A canvas of a stream has about so many timestamps, at every level.
+TIMESTAMPS_PER_CANVAS = 4.4
 # A clip of at most so many timestamps is also asked what the blocks of each show. Every other answer about times is a
 # choice among these.
 MOST_SHOWN = 8
 PICTURES_PER_ROW = 4
-SHARES = {"jumps": 0.5, "pictures": 0.22, "direction": 0.12, "order": 0.16}
+BUDGET_SHARES = dict(zip(BUDGETS, (0.25, 0.3, 0.3, 0.15)))
+SHARES = {"jumps": 0.65, "pictures": 0.1, "direction": 0.11, "order": 0.14}
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Conversation:
 
     turns: list[list[str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    kind: str = ""
 
     def show(self, rng: np.random.Generator, names: list[str]) -> str:
         """Blocks in any order between the markers of an image or of the blocks behind a timestamp."""
@@ -39,16 +42,23 @@ class Conversation:
 
 
 def make_conversation(level: int, seed: int) -> Conversation:
-    """The conversation of a seed: about a figure that jumps, four pictures, a shape that moves, shapes that appear."""
+    """
+    The conversation of a seed, of one of the kinds in `SHARES`: about a figure that jumps, four pictures, a shape that
+    moves, shapes that appear.
+    """
     rng = np.random.default_rng([8, level, seed])
     kind = list(SHARES)[rng.choice(len(SHARES), p=list(SHARES.values()))]
-    return {"jumps": _jumps, "pictures": _pictures, "direction": _direction, "order": _order}[kind](rng, level)
+    talk = {"jumps": _jumps, "pictures": _pictures, "direction": _direction, "order": _order}[kind](rng, level)
+    talk.kind = kind
+    return talk
 
 
-def _times(rng: np.random.Generator, most: int) -> np.ndarray:
-    """Seconds of 3 to `most` timestamps, few of them oftener than many."""
-    number = round(3 * (most / 3) ** rng.uniform() ** 1.5)
-    times = np.sort(rng.choice(100 * rng.integers(6, 31), number, replace=False)) / 100
+def _times(rng: np.random.Generator, level: int) -> np.ndarray:
+    """Seconds of the timestamps of a clip of a level, about as many as its streams have."""
+    canvases = rng.choice(list(BUDGET_SHARES), p=list(BUDGET_SHARES.values()))
+    number = max(3, round(TIMESTAMPS_PER_CANVAS * canvases * rng.uniform(0.4, 1)))
+    seconds = rng.integers(LEVELS[level].seconds[0], LEVELS[level].seconds[1] + 1)
+    times = np.sort(rng.choice(100 * seconds, number, replace=False)) / 100
     if rng.random() < 0.8:
         times[0] = 0.0
     return times
@@ -72,9 +82,12 @@ def _ask(rng: np.random.Generator, talk: Conversation, text: str, turns: list[li
 
 def _jumps(rng: np.random.Generator, level: int) -> Conversation:
     talk = Conversation()
-    times = _times(rng, MOST_TIMESTAMPS[level])
+    times = _times(rng, level)
     number = len(times)
-    jumps = rng.random(number) < rng.uniform(0.05, 0.6)
+    jumps = np.zeros(number, bool)
+    # A few of the clip's are not shown.
+    shown_jumps = rng.binomial(rng.integers(LEVELS[level].jumps[0], LEVELS[level].jumps[1] + 1), 0.8)
+    jumps[rng.choice(number, min(shown_jumps, number // 2), replace=False)] = True
     start, end = np.sort(rng.choice(number, 2, replace=False))
     distractors = list(rng.choice(SHAPES, rng.integers(0, 3), replace=False)) if rng.random() < 0.4 else []
     # Where blocks are chosen, not all of a frame is shown; where the figure jumps and the lamp changes, they are.
@@ -118,7 +131,7 @@ def _colored_shape(rng: np.random.Generator) -> str:
 def _direction(rng: np.random.Generator, level: int) -> Conversation:
     """A shape that crosses a third of the frame at least."""
     talk = Conversation()
-    times = _times(rng, MOST_TIMESTAMPS[level] // 2)
+    times = _times(rng, 1)
     name, direction = _colored_shape(rng), str(rng.choice(list(DIRECTIONS)))
     dx, dy = DIRECTIONS[direction]
     # In thirds of the frame.
@@ -136,7 +149,7 @@ def _direction(rng: np.random.Generator, level: int) -> Conversation:
 
 def _order(rng: np.random.Generator, level: int) -> Conversation:
     talk = Conversation()
-    times = _times(rng, MOST_TIMESTAMPS[level] // 2)
+    times = _times(rng, 1)
     number = int(rng.integers(2, 4)) if len(times) > 3 else 2
     colors, shapes = rng.permutation(list(HUES))[:number], rng.permutation(SHAPES)[:number]
     names = [f"{color} {shape}" for color, shape in zip(colors, shapes)]

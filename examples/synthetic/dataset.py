@@ -40,7 +40,7 @@ from synthetic.tasks import (
     MOTION_TASKS,
     NAMED_PICTURES,
     ORDER_TASKS,
-    PICTURE_KINDS,
+    PICTURE_SHARES,
     QUESTIONS,
     Sample,
     ask,
@@ -80,7 +80,7 @@ def make_row(split: str, level: int, seed: int, forms: tuple[str, ...] = tuple(F
     rng = np.random.default_rng([7, level, seed])
     form = "blocks" if forms == ("blocks",) else _choose(rng, {form: FORMS[form] for form in forms})
     if form == "blocks":
-        policy = PICTURE_KINDS[rng.integers(len(PICTURE_KINDS))]
+        policy = _choose(rng, PICTURE_SHARES)
         pictures, names = make_named_pictures(split, level, seed, policy)
         arrays = {"images": pictures, "names": names.ravel().astype(str)}
         turns, canvases, visual = [], 1, 35 * NAMED_PICTURES
@@ -215,7 +215,7 @@ def make_named_row(level: int, seed: int) -> dict:
     talk = make_conversation(level, seed)
     text = "".join(question + answer for question, answer in talk.turns)
     length = len(talk.names) + (len(text) - len(PLACEHOLDER) * len(talk.names)) // 3
-    return _pack_row("named", level, seed, length, talk.turns, {"names": np.array(talk.names)})
+    return _pack_row("named", level, seed, length, talk.turns, {"names": np.array(talk.names)}, talk.kind)
 
 
 def pack_stream(stream: CodecStream) -> dict[str, np.ndarray]:

@@ -34,7 +34,8 @@ ORDER_TASKS = ("order",)
 TASKS = (*JUMP_TASKS, *MOTION_TASKS, *ORDER_TASKS)
 IMAGE_TASKS = ("picture",)
 # What a vision tower learns the names of blocks from.
-PICTURE_KINDS = ("one shape", "shapes", "figure", "moving shapes")
+PICTURE_SHARES = {"one shape": 0.2, "shapes": 0.15, "figure": 0.5, "moving shapes": 0.15}
+PICTURE_KINDS = tuple(PICTURE_SHARES)
 NAMED_PICTURES = 4
 
 QUESTIONS = {
@@ -148,24 +149,27 @@ def make_named_pictures(split: str, level: int, seed: int, kind: str) -> tuple[n
     block shows, `[NAMED_PICTURES, HEIGHT / 28, WIDTH / 28]`: words of [`BLOCK_WORDS`] with spaces between them.
     """
     rng = np.random.default_rng([SPLITS[split].seed, level, 4, PICTURE_KINDS.index(kind), seed])
-    pictures, names = [], []
-    for _ in range(NAMED_PICTURES):
-        if kind == "one shape":
-            picture, _, blocks = draw_picture(split, level, rng)
-        elif kind == "shapes":
-            picture, blocks = draw_shapes(split, level, rng)
-        else:
-            if kind == "figure":
-                scene = make_scene(split, level, rng)
-                # Half of the frames show the start of a jump.
-                frame = int(rng.choice(scene.jumps)) if rng.random() < 0.5 else int(rng.integers(scene.num_frames))
-            else:
-                scene = make_motion(split, level, rng, shapes=int(rng.integers(1, 4)))
-                frame = int(rng.integers(scene.num_frames))
-            picture, blocks = scene.image(frame), scene.blocks(frame)
-        pictures.append(picture)
-        names.append(blocks)
+    if kind == "figure":
+        # Drawing a scene costs more than its frames: two starts of jumps, one of the frames around, and any other.
+        scene = make_scene(split, level, rng)
+        first, second, third = rng.choice(scene.jumps, 3)
+        frames = [first, second, min(third + rng.choice([-1, 1, 2]), scene.num_frames - 1)]
+        drawn = [(scene.image(at), scene.blocks(at)) for at in [*frames, rng.integers(scene.num_frames)]]
+    else:
+        drawn = [_draw_named(split, level, rng, kind) for _ in range(NAMED_PICTURES)]
+    pictures, names = zip(*drawn)
     return np.stack(pictures), np.stack(names)
+
+
+def _draw_named(split: str, level: int, rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    if kind == "one shape":
+        picture, _, names = draw_picture(split, level, rng)
+        return picture, names
+    if kind == "shapes":
+        return draw_shapes(split, level, rng)
+    scene = make_motion(split, level, rng, shapes=int(rng.integers(1, 4)))
+    frame = rng.integers(scene.num_frames)
+    return scene.image(frame), scene.blocks(frame)
 
 
 def describe_blocks(names: set[str]) -> str:
