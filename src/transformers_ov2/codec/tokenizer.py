@@ -33,7 +33,11 @@ from .reading.decoding import decode_frames
 from .reading.packets import PacketTable, read_packets
 from .reading.pictures import PlanarPicture
 from .reading.source import Isolation, VideoError, VideoSource, open_source
-from .workers import Clock, Workers, default_threads
+from .workers import Clock, Workers, default_threads, give_back_memory
+
+
+# Bytes of a picture from which what scoring left behind goes back to the system before canvases are made.
+LARGE_BYTES = 2**22
 
 
 def tokenize_video(
@@ -134,6 +138,8 @@ def _iter_groups(
         def select_and_pack(group: ScoredGroup) -> CodecStream:
             with clock("select"):
                 blocks = select(group, table, config, timestamp_tokens)  # 3. Selection
+            if group.pictures[0].planes.nbytes >= LARGE_BYTES:
+                give_back_memory()
             with clock("pack"):
                 stream = pack(group, table, blocks, config)  # 4. Packing
             stream.timings = clock.take()

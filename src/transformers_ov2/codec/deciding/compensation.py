@@ -24,6 +24,8 @@ POINT_DISTANCE = 4
 # Displacements in pixels below which frames are not resampled, and below which their zoom, rotation and shear at the
 # edges are left out.
 LEAST_SHIFT, LEAST_WARP = 0.05, 0.2
+# Pixels that are resampled at once: what comes between stays small next to large pictures.
+WARPED_PIXELS = 2**15
 # Share of the difference that is common to rows of pixels, below which their brightness is not compared.
 LEAST_BANDS = 0.25
 
@@ -88,9 +90,14 @@ def warped(image: np.ndarray, motion: np.ndarray) -> np.ndarray:
     """
     channels, rows, cols = image.shape
     if np.abs(motion[:, 1:]).sum(axis=1).max() >= LEAST_WARP:
-        at, fx, fy = _source(motion[None], *_points(rows, cols, 0, 1), rows, cols)
-        at = at + (np.arange(channels) * (rows * cols))[:, None]
-        return _bilinear(image.ravel(), at, fx, fy, cols).reshape(image.shape)
+        points, values = _points(rows, cols, 0, 1), image.reshape(channels, -1)
+        out = np.empty_like(values)
+        for start in range(0, rows * cols, WARPED_PIXELS):
+            part = np.s_[start : start + WARPED_PIXELS]
+            at, fx, fy = (found[0] for found in _source(motion[None], *(each[part] for each in points), rows, cols))
+            for plane, channel in zip(out, values):
+                plane[part] = _bilinear(channel, at, fx, fy, cols)
+        return out.reshape(image.shape)
     dx, dy = motion[:, 0].tolist()
     if max(abs(dx), abs(dy)) < LEAST_SHIFT:
         return image

@@ -48,13 +48,13 @@ class FrameFeatures:
             third, half or all of it where blocks do not divide by four), so that noise averages out.
         grey (`np.ndarray` of shape `(rows, columns)`, float32): the mean of `colours`.
         luma (`np.ndarray`, float32): luma at half the size of the canvas, or at full size where blocks have an odd
-            side, for the codec's motion compensation.
+            side, for the codec's motion compensation; None once no frame to come can refer to this one.
     """
 
     frame: DecodedFrame
     colours: np.ndarray
     grey: np.ndarray
-    luma: np.ndarray
+    luma: np.ndarray | None
 
     @classmethod
     def of(cls, frame: DecodedFrame, blocks_hw: tuple[int, int]) -> FrameFeatures:
@@ -62,11 +62,12 @@ class FrameFeatures:
         height, width = picture.size
         block = height // blocks_hw[0]
         if block % 4 == 0:
-            colours, luma = np.empty((3, height // 4, width // 4), np.float32), 0
+            colours, luma = np.empty((3, height // 4, width // 4), np.float32), None
             for weight, plane, colour in zip(color.luma, picture.planes, colours):
                 halves, colour[:] = halves_and_quarters(plane)
                 if weight:
-                    luma = luma + halves * (weight / 4)
+                    part = halves * (weight / 4)
+                    luma = part if luma is None else luma + part
             colours *= np.float32(1 / 16)
         else:
             step = next(step for step in (3, 2, 1) if block % step == 0)
@@ -82,6 +83,8 @@ class FrameFeatures:
             luma=luma,
         )
 
-    def remembered(self) -> FrameFeatures:
-        """What later frames are compared with: without the picture and the side data of the frame."""
-        return replace(self, frame=replace(self.frame, picture=None, motion_vectors=None, quantiser_steps=None))
+    def remembered(self, reference: bool) -> FrameFeatures:
+        """What later frames are compared with: without the picture and the side data of the frame, and without luma
+        unless they may refer to it."""
+        frame = replace(self.frame, picture=None, motion_vectors=None, quantiser_steps=None)
+        return replace(self, frame=frame, luma=self.luma if reference else None)

@@ -150,7 +150,9 @@ class Scorer:
         seconds = self.table.seconds[[each.frame.index for each in known]]
         old = int(np.searchsorted(seconds, self.table.seconds[last] - CONSTANTS.memory_seconds, side="right")) - 1
         near = next(at for at, each in enumerate(known) if each.frame.index > last - MAX_REFERENCE_DISTANCE)
-        self._context, self._batch = [each.remembered() for each in known[max(0, min(old, near)) :]], []
+        first = max(0, min(old, near))
+        self._context = [each.remembered(at >= near) for at, each in enumerate(known[first:], first)]
+        self._batch = []
 
 
 def measure(

@@ -34,7 +34,9 @@ class ColorSpace:
 
     def to_rgb(self, planes: np.ndarray) -> np.ndarray:
         """RGB of planes, both float32 of shape `(3, rows, columns)`, unrounded."""
-        return (self.matrix @ planes.reshape(3, -1) + self.offset[:, None]).reshape(planes.shape)
+        rgb = self.matrix @ planes.reshape(3, -1)
+        rgb += self.offset[:, None]
+        return rgb.reshape(planes.shape)
 
     @staticmethod
     @functools.cache
