@@ -120,6 +120,8 @@ def ablation(measure: Measure) -> None:
     full, _ = measure(values)
     trials = {"all": values}
     trials |= {f"without {name.removesuffix('_weight')}": values | {name: 0.0} for name in terms if values[name]}
+    codec = [name for name in terms if name in WEIGHTS]
+    trials["without what the codec says"] = values | dict.fromkeys(codec, 0.0)
     trials |= {
         f"{name.removesuffix('_weight')} alone": values | dict.fromkeys(terms, 0.0) | {name: values[name] or 1.0}
         for name in terms

@@ -64,9 +64,10 @@ class CodecStreamConfig:
             About as many source frames are decoded at canvas size and scored, evenly spread over those that others are
             predicted from: all of them in shorter videos, the sparser the longer the video. There are more where
             `source_frames_per_canvas` asks for it, and fewer where memory does (`"packet_energy"` and `"fixed"`). When
-            not given, it is 512, and no more frames are scored than it takes to look at one every tenth of a second,
-            and at as many as may give blocks. At 8 canvases, 512 found every event of a development scene of 38
-            seconds and 96 % at 120 seconds; 1024 found all, in about a fifth more time.
+            not given, it is 512 up to a minute and grows with the root of the duration from there (1024 at four
+            minutes), and no more frames are scored than it takes to look at one every tenth of a second, and at as
+            many as may give blocks. At 8 canvases, 512 found every event of a development scene of 38 seconds and 96 %
+            at 120 seconds.
         motion_weight (`float`, defaults to 0.0):
             Weight of motion energy in the score of a block (stock evidence). By default motion counts through the
             residual that it leaves and the bits of its vectors: on its own it lowers the rebuild by 0.03 dB at 0.05

@@ -5,6 +5,7 @@ import pytest
 from synth import real_clip
 
 from transformers_ov2.codec.config import CodecStreamConfig
+from transformers_ov2.codec.deciding.budget import plan_groups
 from transformers_ov2.codec.deciding.grouping import (
     choose_frames,
     count_groups,
@@ -193,3 +194,16 @@ def test_choices_of_any_size(n):
         chosen = choose_frames(table, (n // 5, n), 8, most, GIVEN)
         assert chosen[0] == n // 5 and (np.diff(chosen) > 0).all() and len(chosen) <= most
         assert len(chosen) >= min(4, n - n // 5)
+
+
+def test_long_videos_have_more_frames_scored():
+    """Every tenth of a second, 512 frames when that is not enough, and from a minute on with the root of the time."""
+    numbers = []
+    for seconds in (30, 50, 55, 60, 65, 120, 240):
+        table = make_table([100] * (25 * seconds))
+        plans = plan_groups(table, 64, CodecStreamConfig(target_canvas=8))
+        assert sum(plan.end - plan.start for plan in plans) == len(table.size)
+        numbers.append(sum(len(plan.frames) for plan in plans))
+        given = plan_groups(table, 64, CodecStreamConfig(target_canvas=8, frame_budget=200))
+        assert abs(sum(len(plan.frames) for plan in given) - 200) <= 2
+    np.testing.assert_allclose(numbers, [376, 512, 512, 512, 532, 724, 1024], atol=2)

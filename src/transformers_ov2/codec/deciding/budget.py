@@ -15,8 +15,9 @@ from ..reading.packets import PacketTable
 from .grouping import choose_frames, count_groups, partition_fixed, partition_packet_energy
 
 
-# `frame_budget` where none is given.
-FRAME_BUDGET = 512
+# `frame_budget` where none is given, for a minute and less. In longer videos it grows with the root of their duration:
+# at two minutes, 512 frames step over one in eight events.
+FRAME_BUDGET, FRAME_BUDGET_SECONDS = 512, 60.0
 # Frames that long videos have scored for each frame that may give blocks, at least.
 FRAMES_TO_CHOOSE_FROM = 2
 # Memory for the frames of a group, in bytes.
@@ -106,12 +107,13 @@ def _plan(table: PacketTable, num_canvases: int, tokens_per_canvas: int, config:
     bounds = partition(table, num_groups, config)
     references = np.concatenate([[0], np.cumsum(table.is_reference)])
     held = held_frames(tokens_per_canvas, config)
+    budget = config.frame_budget or round(FRAME_BUDGET * max(1.0, table.duration / FRAME_BUDGET_SECONDS) ** 0.5)
     plans = []
     for start, end in bounds.tolist():
         canvases = min(per_group, num_canvases - per_group * len(plans))
         limit = config.source_frames_per_canvas * canvases
         # An equal density all over the video, and in short groups as many as it takes to choose from.
-        share = (config.frame_budget or FRAME_BUDGET) * (references[end] - references[start]) // max(1, references[-1])
+        share = budget * (references[end] - references[start]) // max(1, references[-1])
         frames = choose_frames(
             table, (start, end), limit, min(max(int(share), FRAMES_TO_CHOOSE_FROM * limit), held), config
         )
