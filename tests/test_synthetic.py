@@ -317,7 +317,7 @@ def test_conversations_have_as_many_timestamps_as_streams():
 
 @pytest.mark.parametrize("shape", [(128, 128), (384, 128), (64, 256)])
 def test_muon_moves_matrices_along_all_their_directions(shape):
-    """Singular values of a gradient that span four decades become nearly one, and its singular vectors stay."""
+    """Singular values of a gradient that span two decades become nearly one, and its singular vectors stay."""
     torch.manual_seed(0)
     left, right = (torch.linalg.qr(torch.randn(size, min(shape)))[0] for size in shape)
     values = torch.logspace(0, -2, min(shape))
@@ -451,7 +451,7 @@ def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch):
     config["trainer"] |= {"per_device_train_batch_size": 2, "save_steps": 1, "logging_steps": 1}
     trainer = {"max_steps": 2, "learning_rate": 1e-3}
     config["stages"] = [
-        {"name": name, "rows": {"form": [form]}, "trainer": trainer, "name_blocks": form == "blocks"}
+        {"name": name, "rows": {"form": [form]}, "trainer": trainer, "name_blocks": form == "blocks", "muon": True}
         for name, form in (("one", "blocks"), ("two", "image"))
     ]
     (tmp_path / "micro.yaml").write_text(yaml.safe_dump(config))

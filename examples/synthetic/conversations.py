@@ -23,7 +23,8 @@ TIMESTAMPS_PER_CANVAS = 4.4
 # choice among these.
 MOST_SHOWN = 8
 PICTURES_PER_ROW = 4
-BUDGET_SHARES = dict(zip(BUDGETS, (0.25, 0.3, 0.3, 0.15)))
+# How often a conversation is as long as the streams of a budget.
+LENGTHS = dict(zip(BUDGETS, (0.25, 0.3, 0.3, 0.15)))
 SHARES = {"jumps": 0.65, "pictures": 0.1, "direction": 0.11, "order": 0.14}
 
 
@@ -55,7 +56,7 @@ def make_conversation(level: int, seed: int) -> Conversation:
 
 def _times(rng: np.random.Generator, level: int) -> np.ndarray:
     """Seconds of the timestamps of a clip of a level, about as many as its streams have."""
-    canvases = rng.choice(list(BUDGET_SHARES), p=list(BUDGET_SHARES.values()))
+    canvases = rng.choice(list(LENGTHS), p=list(LENGTHS.values()))
     number = max(3, round(TIMESTAMPS_PER_CANVAS * canvases * rng.uniform(0.4, 1)))
     seconds = rng.integers(LEVELS[level].seconds[0], LEVELS[level].seconds[1] + 1)
     times = np.sort(rng.choice(100 * seconds, number, replace=False)) / 100
