@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,15 @@ def main():
     warnings.showwarning = lambda message, *rest: channel.send({"warning": str(message)})
     try:
         request = channel.receive()
-        limit_resources(request.pop("memory_bytes"), request.pop("cpu_seconds"))
+        exceeded = limit_resources(request.pop("memory_bytes"), request.pop("cpu_seconds"))
         name = request["name"]
         try:
             serve(channel, request)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
         except Exception as error:
+            if exceeded():
+                os._exit(OUT_OF_MEMORY)
             kind = type(error).__name__
             known = type(error) in (VideoError, ValueError, ImportError, ModuleNotFoundError)
             message = str(error) if known else f"{name}: reading failed with {kind}: {error}"
@@ -54,18 +57,23 @@ def main():
     os._exit(0)
 
 
-def limit_resources(memory_bytes: int, cpu_seconds: float):
+def limit_resources(memory_bytes: int, cpu_seconds: float) -> Callable[[], bool]:
     """
     Limits memory, beyond what the idle process takes, and processor time; the latter ends children whose parents are
     gone.
 
     Decoders take a failed allocation for damaged data and go on. So a thread watches the greatest memory that was in
     use and ends the process; what it cannot see in time, the kernel refuses at twice the limit.
+
+    Returns:
+        Says whether more was in use, or is allocated, than may be: then an error may be a refused allocation.
     """
-    resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + 2 * memory_bytes,) * 2)
+    data, most = _status("VmData"), _status("VmHWM") + memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (data + 2 * memory_bytes,) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds) + 1,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.Thread(target=_watch, args=(_status("VmHWM") + memory_bytes,), daemon=True).start()
+    threading.Thread(target=_watch, args=(most,), daemon=True).start()
+    return lambda: _status("VmHWM") > most or _status("VmData") > data + memory_bytes
 
 
 def _watch(most: int):

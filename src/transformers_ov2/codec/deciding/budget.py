@@ -15,8 +15,8 @@ from ..reading.packets import PacketTable
 from .grouping import choose_frames, count_groups, partition_fixed, partition_packet_energy
 
 
-# `frame_budget` where none is given, for a minute and less. In longer videos it grows with the root of their duration:
-# at two minutes, 512 frames step over one in eight events.
+# `frame_budget` where none is given, for a minute and less. In longer videos it grows with the root of their duration,
+# since at two minutes 512 frames step over one in eight events, up to twice as many, since they are held in memory.
 FRAME_BUDGET, FRAME_BUDGET_SECONDS = 512, 60.0
 # Frames that long videos have scored for each frame that may give blocks, at least.
 FRAMES_TO_CHOOSE_FROM = 2
@@ -107,7 +107,8 @@ def _plan(table: PacketTable, num_canvases: int, tokens_per_canvas: int, config:
     bounds = partition(table, num_groups, config)
     references = np.concatenate([[0], np.cumsum(table.is_reference)])
     held = held_frames(tokens_per_canvas, config)
-    budget = config.frame_budget or round(FRAME_BUDGET * max(1.0, table.duration / FRAME_BUDGET_SECONDS) ** 0.5)
+    growth = min(max(1.0, table.duration / FRAME_BUDGET_SECONDS) ** 0.5, 2.0)
+    budget = config.frame_budget or round(FRAME_BUDGET * growth)
     plans = []
     for start, end in bounds.tolist():
         canvases = min(per_group, num_canvases - per_group * len(plans))
