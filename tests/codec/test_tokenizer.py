@@ -156,6 +156,19 @@ class TestBadFrames:
         assert not np.isin(stream.patch_positions[..., 0], bad).any()
 
     @pytest.mark.parametrize("selection", SELECTIONS)
+    def test_a_solid_title_is_what_is_shown(self, selection):
+        frames = moving_frames(40)
+        frames[:6] = frames[30:] = (49, 60, 73)
+        stream = tokenize_video(frames, selection=selection, target_canvas=4)
+        (blocks,) = blocks_of(stream)
+        assert blocks[0, 0] == 0
+        # The scene that follows, and the title that ends it.
+        grid = stream.canvases.shape[1] // 28 * (stream.canvases.shape[2] // 28)
+        for first, last in ((6, 30), (30, 40)):
+            places = blocks[(blocks[:, 0] >= first) & (blocks[:, 0] < last), 1:]
+            assert len(np.unique(places, axis=0)) == grid
+
+    @pytest.mark.parametrize("selection", SELECTIONS)
     def test_fill_what_others_cannot(self, selection):
         frames = np.zeros((8, 56, 56, 3), np.uint8)
         frames[5] = moving_frames(1, 56, 56)[0]

@@ -319,7 +319,7 @@ def select(
     """
     The blocks of a group in canvas order: its anchor frame whole, then the selected blocks of the others.
 
-    The anchor is the first frame that is neither near black, solid nor damaged. Such frames give blocks only where the
+    The anchor is the first frame that is neither near black nor lost to damage. Such frames give blocks only where the
     others do not fill the canvases.
 
     Args:

@@ -52,6 +52,26 @@ def test_groups_are_contiguous_full_and_as_many_as_asked(partition, num_groups, 
     assert spans(bounds).min() >= min(4, n)
 
 
+@pytest.mark.parametrize("partition", [partition_packet_energy, partition_fixed])
+@pytest.mark.parametrize("last_share", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("n", [40, 133, 1000])
+def test_a_last_group_of_fewer_canvases_is_shorter(partition, last_share, n):
+    bounds = partition(make_table(np.full(n, 1000)), 8, CONFIG, last_share=last_share)
+    usual = n / (7 + last_share)
+    assert len(bounds) == 8 and bounds[0, 0] == 0 and bounds[-1, 1] == n and spans(bounds).min() >= 4 * last_share
+    np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 1])
+    assert abs(spans(bounds)[-1] - last_share * usual) <= max(4, usual / 8)
+    np.testing.assert_allclose(spans(bounds)[:-1], usual, atol=max(2, usual / 5))
+
+
+def test_plans_share_the_video_by_canvases():
+    table = make_table(np.full(1000, 1000))
+    for grouping in ("packet_energy", "fixed"):
+        plans = plan_groups(table, 180, CodecStreamConfig(target_canvas=33, grouping=grouping))
+        assert [plan.num_canvases for plan in plans] == [4] * 8 + [1]
+        assert 20 <= plans[-1].end - plans[-1].start <= 45  # 1000 / 33 frames a canvas
+
+
 def test_dense_regions_get_short_groups():
     sizes = np.full(1000, 100)
     sizes[400:600] = 4000

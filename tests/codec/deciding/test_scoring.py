@@ -279,7 +279,7 @@ def test_real_frames_are_good():
 def test_the_shortcut_for_varied_frames_changes_no_verdict():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        base = rng.integers(0, 256, 3)
+        base = rng.integers(0, 256, 3) if rng.random() < 0.7 else rng.choice([0, 128, 130])
         frame = (base + rng.normal(scale=rng.choice([0, 2, 5, 12, 30]), size=(56, 56, 3))).clip(0, 255)
         if rng.random() < 0.5:
             frame[: rng.integers(0, 56)] = (rng.integers(0, 100), rng.integers(170, 256), rng.integers(0, 100))
@@ -288,10 +288,17 @@ def test_the_shortcut_for_varied_frames_changes_no_verdict():
         luma = pixels @ [0.299, 0.587, 0.114]
         mean, std = pixels.mean(axis=0), pixels.std(axis=0)
         black = luma.mean() <= 8 and luma.std() <= 6
-        solid = luma.std() <= 4 and (std <= 4).all() and (np.ptp(pixels, axis=0) <= 12).all()
+        grey = luma.std() <= 4 and (std <= 4).all() and (np.ptp(pixels, axis=0) <= 12).all()
+        grey &= abs(luma.mean() - 129) <= 6 and (abs(mean - 129) <= 6).all()
         green = ((pixels[:, 1] >= 180) & (pixels[:, 0] <= 90) & (pixels[:, 2] <= 90)).mean() >= 0.35
         lost = mean[1] > 120 and mean[1] - max(mean[0], mean[2]) > 80 and std[1] < 50
-        assert is_bad_frame(PlanarPicture.from_rgb(frame)) == (black or solid or green or lost)
+        assert is_bad_frame(PlanarPicture.from_rgb(frame)) == (black or grey or green or lost)
+
+
+@pytest.mark.parametrize("colour, bad", [((49, 60, 73), False), ((255, 255, 255), False), ((130, 130, 130), True)])
+def test_of_solid_frames_only_the_grey_of_lost_pictures_is_bad(colour, bad):
+    frame = np.full((*SIZE, 3), colour, dtype=np.uint8)
+    assert is_bad_frame(PlanarPicture.from_rgb(frame)) == bad
 
 
 def test_what_comes_back_within_half_a_second_is_no_surprise():

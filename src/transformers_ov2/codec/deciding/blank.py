@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The transformers_ov2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames that show nothing: near black, solid, or the green of a lost picture."""
+"""Frames that show nothing: near black, or the grey or green of a lost picture."""
 
 import math
 
@@ -12,15 +12,19 @@ from ..reading.pictures import PlanarPicture, planes_to_rgb
 # Pixels that are looked at together.
 BAND_PIXELS = 2**17
 
+# Half of all values: 128 of 255 in full range, 130 in limited range.
+LOST_GREY = 129.0
+
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def is_bad_frame(picture: PlanarPicture) -> bool:
-    """Whether a frame is near black, solid or the green of a lost picture: neither an anchor nor a source of blocks.
+    """Whether a frame is near black or a lost picture: neither an anchor nor a source of blocks.
 
     The thresholds are those of `cv-preinfer`: luma mean ≤ 8 with deviation ≤ 6; luma and channel deviations ≤ 4 with
     channel ranges ≤ 12; ≥ 35 % of pixels with G ≥ 180 and R, B ≤ 90, or a mean G over 120 that exceeds the others by
-    more than 80 with a deviation under 50.
+    more than 80 with a deviation under 50. Of solid frames, which that tool leaves out whatever their colour, only the
+    middle grey that decoders fill lost pictures with is left out: a title's background or a fade is what is shown.
     """
     # All but a few frames are ruled out by some 2000 of their pixels: they are varied, and far from being green.
     step = max(1, math.isqrt(math.prod(picture.size) // 2048))
@@ -47,7 +51,7 @@ def is_bad_frame(picture: PlanarPicture) -> bool:
     (red, green, blue, luma), extent = mean, high - low
     if luma <= 8 and std[3] <= 6:
         return True
-    if (std <= 4).all() and (extent[:3] <= 12).all():
+    if (std <= 4).all() and (extent[:3] <= 12).all() and (np.abs(mean - LOST_GREY) <= 6).all():
         return True
     if green_pixels >= 0.35 * count:
         return True

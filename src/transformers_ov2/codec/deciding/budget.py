@@ -104,7 +104,8 @@ def _plan(table: PacketTable, num_canvases: int, tokens_per_canvas: int, config:
     partition = {"packet_energy": partition_packet_energy, "fixed": partition_fixed}[config.grouping]
     per_group = config.images_per_group
     num_groups = count_groups(table.num_frames, math.ceil(num_canvases / per_group), config)
-    bounds = partition(table, num_groups, config)
+    last = min(per_group, num_canvases - per_group * (num_groups - 1))
+    bounds = partition(table, num_groups, config, last_share=last / per_group)
     references = np.concatenate([[0], np.cumsum(table.is_reference)])
     held = held_frames(tokens_per_canvas, config)
     growth = min(max(1.0, table.duration / FRAME_BUDGET_SECONDS) ** 0.5, 2.0)

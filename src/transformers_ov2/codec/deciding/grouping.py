@@ -36,23 +36,25 @@ def count_groups(num_frames: int, num_groups: int, config) -> int:
     return max(1, min(num_groups, num_frames // config.images_per_group))
 
 
-def partition_fixed(table, num_groups: int, config) -> np.ndarray:
+def partition_fixed(table, num_groups: int, config, last_share: float = 1.0) -> np.ndarray:
     """Groups of equal length in frames.
 
     Args:
         table (`PacketTable`): one entry per shown frame, presentation order.
         num_groups (`int`): how many groups are wanted; a clip too short to fill them gets fewer.
         config (`CodecStreamConfig`): `images_per_group` is used.
+        last_share (`float`): length of the last group, which may have fewer canvases, in those of the others.
 
     Returns:
         `np.ndarray` of shape `(num_groups, 2)`, int64: half-open frame bounds in presentation order, without gaps.
     """
     groups = count_groups(table.num_frames, num_groups, config)
-    edges = np.arange(groups + 1) * table.num_frames // groups
+    edges = (np.arange(groups + 1) * table.num_frames / (groups - 1 + last_share)).astype(np.int64)
+    edges[-1] = table.num_frames
     return np.stack([edges[:-1], edges[1:]], axis=1).astype(np.int64)
 
 
-def partition_packet_energy(table, num_groups: int, config) -> np.ndarray:
+def partition_packet_energy(table, num_groups: int, config, last_share: float = 1.0) -> np.ndarray:
     """Groups that hold equal shares of the clip's P/B-packet bytes, cut in valleys of that energy.
 
     Bytes are summed in bins of half a second of presentation time (a sixteenth of the average group where groups are
@@ -66,6 +68,7 @@ def partition_packet_energy(table, num_groups: int, config) -> np.ndarray:
         table (`PacketTable`): one entry per shown frame, presentation order.
         num_groups (`int`): how many groups are wanted; a clip too short to fill them gets fewer.
         config (`CodecStreamConfig`): `images_per_group` is used.
+        last_share (`float`): share of the last group, which may have fewer canvases, in those of the others.
 
     Returns:
         `np.ndarray` of shape `(num_groups, 2)`, int64: half-open frame bounds in presentation order, without gaps.
@@ -80,7 +83,7 @@ def partition_packet_energy(table, num_groups: int, config) -> np.ndarray:
     spans = _frame_spans(table)
     ends = np.cumsum(spans)
     duration = float(ends[-1])
-    mean_span = duration / groups
+    mean_span = duration / (groups - 1 + last_share)
     min_span = min(MIN_GROUP_SECONDS, mean_span / 4)
     max_span = max(MAX_GROUP_SECONDS, 3 * mean_span)
     width = max(min(BIN_SECONDS, mean_span / 16), float(np.median(spans)))
@@ -103,11 +106,12 @@ def partition_packet_energy(table, num_groups: int, config) -> np.ndarray:
     reach = max(1, min(3, round(mean_span / width) // 8))
     edges, start = [0], 0
     for left in range(groups, 1, -1):
-        low = max(start + 1, math.ceil(start + min_span / width), math.ceil(bins - (left - 1) * max_span / width))
-        high = min(bins - left + 1, int(start + max_span / width), int(bins - (left - 1) * min_span / width))
+        following = left - 2 + last_share  # groups that are left beside this one
+        low = max(start + 1, math.ceil(start + min_span / width), math.ceil(bins - following * max_span / width))
+        high = min(bins - left + 1, int(start + max_span / width), int(bins - following * min_span / width))
         low = min(low, bins - left + 1)
         high = max(high, low)
-        share = total[start] + (total[-1] - total[start]) / left
+        share = total[start] + (total[-1] - total[start]) / (1 + following)
         cut = int(np.searchsorted((total[:-1] + total[1:]) / 2, share))
         cut = min(max(cut, low), high)
         window = np.arange(max(low, cut - reach), min(high, cut + reach) + 1)
