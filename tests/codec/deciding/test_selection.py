@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from transformers_ov2.codec.deciding.selection import error_weights, select_evidence, select_state
+from transformers_ov2.codec.deciding.selection import _strongest_frames, error_weights, select_evidence, select_state
 
 
 def random_scores(n=12, rows=3, cols=4, seed=0):
@@ -54,6 +54,27 @@ def test_anchor_and_bad_frames_give_nothing(select):
         expected = set(range(2, 12)) - {5}
     assert set(chosen[:, 0].tolist()) == expected
     assert len(chosen) == len(expected) * 12
+
+
+def test_evidence_frame_limit_leaves_frames_for_a_small_event_beside_what_swings_all_the_time():
+    scores = np.zeros((40, 4, 4))
+    scores[1:, 0, :2] = np.random.default_rng(0).uniform(20, 30, (39, 2))
+    scores[17, 3, 3] = 12.0
+    chosen = select_evidence(scores, 80, max_frames=6)
+    assert [17, 3, 3] in chosen.tolist() and len(np.unique(chosen[:, 0])) == 6
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_strongest_frames_are_those_of_a_plain_search(dtype):
+    for seed in range(20):
+        values = np.random.default_rng(seed).exponential(size=(30, 12)).astype(dtype) - 1
+        kept = np.zeros(30, dtype=bool)
+        kept[np.argsort(-values.sum(axis=1), kind="stable")[:5]] = True
+        for _ in range(5):
+            seen = (values[kept] > 0).sum(axis=0)
+            strength = (values / (1 + seen)).max(axis=1)
+            kept[np.where(kept, -np.inf, strength).argmax()] = True
+        np.testing.assert_array_equal(_strongest_frames(values, 10), kept)
 
 
 def test_evidence_frame_limit_keeps_strong_blocks_before_many_average_ones():
@@ -157,7 +178,7 @@ def test_state_weights_decide_between_equal_changes():
 def test_error_weights_have_a_bound_and_are_those_of_the_block_alone():
     surprise = np.array([[[0.0, 1.0, 10.0, 1e6]]], dtype=np.float32)
     weights = error_weights(surprise)
-    assert weights[0, 0, 0] == 1 < weights[0, 0, 1] < weights[0, 0, 2] == weights[0, 0, 3] <= 301
+    assert weights[0, 0, 0] == 1 < weights[0, 0, 1] < weights[0, 0, 2] == weights[0, 0, 3] <= 1001
     np.testing.assert_array_equal(error_weights(surprise[..., 1:2]), weights[..., 1:2])
 
 
