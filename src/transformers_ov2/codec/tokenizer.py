@@ -346,6 +346,7 @@ def select(
             block_features(group.pictures, grid, config.merge),
             budget,
             weights=_error_weights(group, table),
+            events=group.evidence.surprise > 0,
             text_tokens=max(map(timestamp_tokens, table.seconds[group.frame_ids].tolist())),
             **limits,
         )

@@ -65,16 +65,31 @@ def test_evidence_frame_limit_leaves_frames_for_a_small_event_beside_what_swings
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_strongest_frames_are_those_of_a_plain_search(dtype):
+@pytest.mark.parametrize("share", [None, 0.02, 0.5])
+def test_the_strongest_frames_are_those_of_a_plain_search(dtype, share):
     for seed in range(20):
-        values = np.random.default_rng(seed).exponential(size=(30, 12)).astype(dtype) - 1
-        kept = np.zeros(30, dtype=bool)
-        kept[np.argsort(-values.sum(axis=1), kind="stable")[:5]] = True
+        rng = np.random.default_rng(seed)
+        values = rng.exponential(size=(30, 12)).astype(dtype) - dtype(0.5)
+        events = None if share is None else values * (rng.random(values.shape) < share)
+        order = np.argsort(-values.sum(axis=1), kind="stable").tolist()
+        kept, worth = order[:5], np.maximum(values if events is None else events, 0).astype(np.float64)
         for _ in range(5):
-            seen = (values[kept] > 0).sum(axis=0)
-            strength = (values / (1 + seen)).max(axis=1)
-            kept[np.where(kept, -np.inf, strength).argmax()] = True
-        np.testing.assert_array_equal(_strongest_frames(values, 10), kept)
+            seen = worth[kept].sum(axis=0) + 1e-30
+            strength = (worth**2 / (worth + seen)).max(axis=1)
+            strength[kept] = 0
+            left = [at for at in order if at not in kept]
+            kept.append(int(strength.argmax()) if strength.any() else left[0])
+        np.testing.assert_array_equal(np.flatnonzero(_strongest_frames(values, 10, events)), sorted(kept))
+
+
+def test_state_frame_limit_leaves_frames_for_an_event():
+    features = np.zeros((40, 4, 4, 1), np.float32)
+    features[:, :2] = np.random.default_rng(0).uniform(0, 10, (40, 2, 4, 1))
+    features[17:19, 3, 3] = 12.0
+    events = np.zeros(features.shape[:3], dtype=bool)
+    assert [17, 3, 3] not in select_state(features, 40, events=events, max_frames=4).tolist()
+    events[17, 3, 3] = True
+    assert [17, 3, 3] in select_state(features, 40, events=events, max_frames=4).tolist()
 
 
 def test_evidence_frame_limit_keeps_strong_blocks_before_many_average_ones():

@@ -47,20 +47,38 @@ def _allowed_frames(num_frames: int, anchor: int | None, bad) -> np.ndarray:
     return allowed
 
 
-def _strongest_frames(values: np.ndarray, count: int) -> np.ndarray:
-    """The `count` frames of `[n, positions]` to keep: half for all of their blocks together (a cut to another scene),
-    the others for their strongest one (a small event), which counts the less the more of the frames that are kept
-    already have something at its position, as where a limb swings to and fro."""
+def _strongest_frames(values: np.ndarray, count: int, events: np.ndarray | None = None) -> np.ndarray:
+    """
+    The frames to keep: half for all of their blocks together (a cut to another scene), the others for their strongest
+    one (a small event), as long as there are any.
+
+    A block v at a position where kept frames already have S counts v² / (v + S), so that where a limb swings to and
+    fro one more frame of it comes after what is seen nowhere else.
+
+    Args:
+        values (`np.ndarray` of shape `(num_frames, positions)`): what each block is worth; frames below 0 are kept
+            last.
+        count (`int`): how many frames.
+        events (`np.ndarray` of the same shape, *optional*): what each block is worth as an event.
+
+    Returns:
+        bool `np.ndarray` of shape `(num_frames,)`.
+    """
+    order = np.argsort(-values.sum(axis=1), kind="stable")
     kept = np.zeros(len(values), dtype=bool)
-    kept[np.argsort(-values.sum(axis=1), kind="stable")[: (count + 1) // 2]] = True
-    seen = (values[kept] > 0).sum(axis=0)
-    strength = np.where(kept, -np.inf, values.max(axis=1).astype(np.float64))
+    kept[order[: (count + 1) // 2]] = True
+    values = np.maximum(values if events is None else events, 0.0, dtype=np.float64)
+    seen = values[kept].sum(axis=0) + 1e-30
+    strength = np.where(kept, 0.0, values.max(axis=1))
     for _ in range(count - int(kept.sum())):
         # A strength can but fall: the greatest one, once it is up to date, is the next.
-        while (now := (values[at := int(strength.argmax())] / (1 + seen)).max()) < strength[at]:
+        while (now := (values[at := int(strength.argmax())] ** 2 / (values[at] + seen)).max()) < strength[at]:
             strength[at] = now
-        kept[at], strength[at] = True, -np.inf
-        seen += values[at] > 0
+        if not strength[at]:
+            break
+        kept[at], strength[at] = True, 0.0
+        seen += values[at]
+    kept[order[~kept[order]][: count - int(kept.sum())]] = True
     return kept
 
 
@@ -258,6 +276,7 @@ def select_state(
     budget: int,
     *,
     weights: np.ndarray | None = None,
+    events: np.ndarray | None = None,
     anchor: int = 0,
     bad: np.ndarray | None = None,
     max_frames: int | None = None,
@@ -275,6 +294,9 @@ def select_state(
         budget (`int`): how many blocks to take; all allowed ones if there are fewer.
         weights (`np.ndarray`, broadcastable to `(num_frames, block_rows, block_cols)`, *optional*): weight of an
             error, such as the seconds a frame stands for, or its evidence.
+        events (`np.ndarray` of shape `(num_frames, block_rows, block_cols)`, bool, *optional*): where something stands
+            out. Where more frames are wanted than there may be, half are kept for all that they show, the others for
+            one event; none by default.
         anchor (`int`): frame shown whole already; no block comes from it or from earlier frames.
         bad (`np.ndarray` of shape `(num_frames,)`, bool, *optional*): frames no block may be taken from.
         max_frames (`int`, *optional*): at most this many distinct frames.
@@ -296,6 +318,7 @@ def select_state(
     if bad is not None:
         weight[np.asarray(bad, dtype=bool)] = 0.0  # nothing may show them, so they say nothing about any choice
     weight = weight.reshape(n, positions)
+    events = np.zeros_like(weight, dtype=bool) if events is None else events.reshape(n, positions)
     states = features.reshape(n, positions, dim).astype(np.float32, copy=False)
     states = states - states.mean(axis=0)  # errors are differences: keeps float32 exact enough
 
@@ -318,8 +341,8 @@ def select_state(
         taken = refresh.sum(axis=0)
         opened = taken > 0
         if opened.sum() > limit:
-            gain = np.where(refresh, _gains(costs, refresh), 0.0)
-            opened[1:] = _strongest_frames(gain[:, 1:].T, limit)
+            gain = np.where(refresh, _gains(costs, refresh), 0.0)[:, 1:].T
+            opened[1:] = _strongest_frames(gain, limit, gain * events[frames[1:]])
         # Frames that hardly any block asks for are given up, and those that stay share their timestamps anew.
         opened[0] = True
         costs, refresh = costs[np.append(opened, True)][:, :, opened], refresh[:, opened]
