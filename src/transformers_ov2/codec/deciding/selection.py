@@ -18,8 +18,8 @@ TIMESTAMP_TOKENS = 10
 # Share of the budget that `select_state` may leave over in each of its rounds; what is left in the end goes to single
 # blocks. The first round only tells which frames are worth a timestamp.
 UNSPENT = (0.1, 0.05, 0.01)
-# An error counts so many times more in a block of so much surprise. Of 384 events of 24 development scenes in which much
-# moves 1000 finds 350 at 8 canvases, 300 finds 342 and 3000 finds 346; rebuilding real clips loses 0.01 dB by it.
+# An error counts so many times more in a block of so much surprise. Of 384 events of 24 development scenes in which
+# much moves 1000 finds 350 at 8 canvases, 300 finds 342 and 3000 finds 346; rebuilding real clips loses 0.01 dB by it.
 SURPRISE_WEIGHT, FULL_SURPRISE = 1000.0, 1.25
 # The price of a token is searched for so many steps at most.
 SEARCH_STEPS = 12
