@@ -46,27 +46,36 @@ def _allowed_frames(num_frames: int, anchor: int | None, bad) -> np.ndarray:
     return allowed
 
 
-def _strongest_frames(values: np.ndarray, count: int, events: np.ndarray | None = None) -> np.ndarray:
-    """
-    The frames to keep: half for all of their blocks together (a cut to another scene), the others for their strongest
-    one (a small event), as long as there are any.
+def _strongest_frames(values: np.ndarray, count: int) -> np.ndarray:
+    """The `count` frames of `[n, positions]` to keep: half for all of their blocks together (a cut to another scene),
+    the others for their strongest one (a small event)."""
+    strength = values.max(axis=1)
+    strength[np.argsort(-values.sum(axis=1), kind="stable")[: (count + 1) // 2]] = np.inf
+    kept = np.zeros(len(values), dtype=bool)
+    kept[np.argsort(-strength, kind="stable")[:count]] = True
+    return kept
 
-    A block v at a position where kept frames already have S counts v² / (v + S), so that where a limb swings to and
-    fro one more frame of it comes after what is seen nowhere else.
+
+def _opened_frames(gains: np.ndarray, count: int, events: np.ndarray) -> np.ndarray:
+    """
+    The frames that `select_state` keeps: half for all of their blocks together, the others for one event, as long as
+    there are any.
+
+    An event that gains v at a position where events of kept frames gain S counts v² / (v + S), so that where a limb
+    swings to and fro one more frame of it comes after what is seen nowhere else.
 
     Args:
-        values (`np.ndarray` of shape `(num_frames, positions)`): what each block is worth; frames below 0 are kept
-            last.
+        gains (`np.ndarray` of shape `(num_frames, positions)`): error that each refresh removes, 0 for none.
         count (`int`): how many frames.
-        events (`np.ndarray` of the same shape, *optional*): what each block is worth as an event.
+        events (`np.ndarray` of the same shape, bool): where something stands out.
 
     Returns:
         bool `np.ndarray` of shape `(num_frames,)`.
     """
-    order = np.argsort(-values.sum(axis=1), kind="stable")
-    kept = np.zeros(len(values), dtype=bool)
+    order = np.argsort(-gains.sum(axis=1), kind="stable")
+    kept = np.zeros(len(gains), dtype=bool)
     kept[order[: (count + 1) // 2]] = True
-    values = np.maximum(values if events is None else events, 0.0, dtype=np.float64)
+    values = np.maximum(gains * events, 0.0, dtype=np.float64)
     seen = values[kept].sum(axis=0) + 1e-30
     strength = np.where(kept, 0.0, values.max(axis=1))
     for _ in range(count - int(kept.sum())):
@@ -340,8 +349,8 @@ def select_state(
         taken = refresh.sum(axis=0)
         opened = taken > 0
         if opened.sum() > limit:
-            gain = np.where(refresh, _gains(costs, refresh), 0.0)[:, 1:].T
-            opened[1:] = _strongest_frames(gain, limit, gain * events[frames[1:]])
+            gains = np.where(refresh, _gains(costs, refresh), 0.0)[:, 1:].T
+            opened[1:] = _opened_frames(gains, limit, events[frames[1:]])
         # Frames that hardly any block asks for are given up, and those that stay share their timestamps anew.
         opened[0] = True
         costs, refresh = costs[np.append(opened, True)][:, :, opened], refresh[:, opened]
