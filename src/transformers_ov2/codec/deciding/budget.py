@@ -111,8 +111,7 @@ def _plan(table: PacketTable, num_canvases: int, tokens_per_canvas: int, config:
     growth = min(max(1.0, table.duration / FRAME_BUDGET_SECONDS) ** 0.5, 2.0)
     budget = config.frame_budget or round(FRAME_BUDGET * growth)
     plans = []
-    for start, end in bounds.tolist():
-        canvases = min(per_group, num_canvases - per_group * len(plans))
+    for (start, end), canvases in zip(bounds.tolist(), [per_group] * (num_groups - 1) + [last]):
         limit = config.source_frames_per_canvas * canvases
         # An equal density all over the video, and in short groups as many as it takes to choose from.
         share = budget * (references[end] - references[start]) // max(1, references[-1])

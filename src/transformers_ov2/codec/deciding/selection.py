@@ -76,7 +76,7 @@ def _opened_frames(gains: np.ndarray, count: int, events: np.ndarray) -> np.ndar
     kept = np.zeros(len(gains), dtype=bool)
     kept[order[: (count + 1) // 2]] = True
     values = np.maximum(gains * events, 0.0, dtype=np.float64)
-    seen = values[kept].sum(axis=0) + 1e-30
+    seen = values[kept].sum(axis=0) + 1e-30  # where nothing gains anything, 0 and not 0 / 0
     strength = np.where(kept, 0.0, values.max(axis=1))
     for _ in range(count - int(kept.sum())):
         # A strength can but fall: the greatest one, once it is up to date, is the next.
