@@ -127,8 +127,9 @@ def test_memory_is_limited():
 
 def test_time_is_limited(clip):
     start = time.monotonic()
-    with pytest.raises(VideoError, match="longer than 0.05 seconds, the limit of its isolation"):
-        tokenize_video(clip, isolate=Isolation(seconds=0.05))
+    # Less than any answer takes, whichever of the two processes has the processor.
+    with pytest.raises(VideoError, match="longer than 0.0001 seconds, the limit of its isolation"):
+        tokenize_video(clip, isolate=Isolation(seconds=0.0001))
     assert time.monotonic() - start < 5
 
 

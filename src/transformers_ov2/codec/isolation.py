@@ -139,6 +139,9 @@ class IsolatedVideo:
                 self._channel.send(request)
             while "warning" in (answer := self._channel.receive()):
                 warnings.warn(str(answer["warning"]), stacklevel=2)
+            if time.monotonic() - start > self._seconds_left:  # on a busy machine before the timer had its turn
+                self._late = True
+                raise TimeoutError
         except (OSError, EOFError, ValueError) as error:
             raise VideoError(f"{self.source.name}: {self._diagnosis(error)}.") from error
         finally:
