@@ -29,7 +29,6 @@ import av
 import numpy as np
 
 from transformers_ov2.codec import iter_live_groups, tokenize_video
-from transformers_ov2.codec.deciding.features import FrameFeatures
 
 
 SELECTIONS = ("evidence", "state")
@@ -162,19 +161,7 @@ def time_worker(path: str, options: dict) -> dict:
         tokenize_video(path, **options)
         best = min(best, time.perf_counter() - begin)
 
-    # Frames are prepared for scoring where they are decoded; that is no part of decoding.
-    prepare, prepared = FrameFeatures.of, []
-
-    def timed(*args):
-        begin = time.perf_counter()
-        features = prepare(*args)
-        prepared.append(time.perf_counter() - begin)
-        return features
-
-    FrameFeatures.of = timed
     timings = tokenize_video(path, **options, num_threads=1).timings
-    timings["decode"] -= sum(prepared)
-    timings["score"] += sum(prepared)
     return {"seconds": best, "shares": {step: timings[step] / sum(timings.values()) for step in STEPS}}
 
 

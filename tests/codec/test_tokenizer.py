@@ -259,9 +259,9 @@ class TestGenerator:
         decoded = []
 
         def counted(*args, **kwargs):
-            for features in tokenizer_decode_frames(*args, **kwargs):
-                decoded.append(features.frame.index)
-                yield features
+            for frame in tokenizer_decode_frames(*args, **kwargs):
+                decoded.append(frame.index)
+                yield frame
 
         tokenizer_decode_frames = tokenizer.decode_frames
         monkeypatch.setattr(tokenizer, "decode_frames", counted)
@@ -289,13 +289,13 @@ class TestGenerator:
 
 
 class TestDeterminism:
-    def test_small_pictures_take_one_thread(self, clip, monkeypatch):
+    @pytest.mark.parametrize(("num_threads", "scoring"), [(1, 0), (2, 0), (4, 2)])
+    def test_threads_that_are_started(self, clip, num_threads, scoring, monkeypatch):
         started, start = [], threading.Thread.start
-        monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread)))
-        tokenize_video(clip, target_canvas=8)
-        assert not started
-        tokenize_video(clip, target_canvas=8, num_threads=2)
-        assert started
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread.name), start(thread)))
+        tokenize_video(clip, target_canvas=8, num_threads=num_threads)
+        assert sum(name.startswith("codec") for name in started) == scoring
+        assert any(name.startswith("decode_frames") for name in started) == (num_threads > 1)
 
     @pytest.mark.parametrize("selection", SELECTIONS)
     def test_ten_runs_and_any_number_of_threads(self, clip, selection):

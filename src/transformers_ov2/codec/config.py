@@ -91,9 +91,9 @@ class CodecStreamConfig:
             canvases are made when it requires it, and it is never exceeded. Not available with `grouping="readiness"`,
             whose number of groups is known only afterwards.
         num_threads (`int`, defaults to 0):
-            Threads that decode, each its own range of GOPs, and score; 0 takes the available cores, at most 8, and one
-            for small pictures, most of which are scored: threads only slow those down. The result does not depend on
-            it.
+            Threads that decode, each its own range of GOPs, while the caller's scores, and half as many that help with
+            scoring where these are more than one; 1 starts none, and 0 takes the available cores, at most 8. The
+            result does not depend on it.
     """
 
     target_canvas: int | str = 32

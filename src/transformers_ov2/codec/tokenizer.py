@@ -21,7 +21,7 @@ import numpy as np
 from .config import CodecStreamConfig
 from .deciding.blank import is_bad_frame
 from .deciding.budget import GroupPlan, held_frames, plan_groups, timestamp_text_tokens
-from .deciding.features import FrameFeatures, block_features
+from .deciding.features import block_features
 from .deciding.fusion import Evidence
 from .deciding.readiness import partition_readiness, sample_frames
 from .deciding.scoring import Scorer
@@ -29,6 +29,7 @@ from .deciding.selection import error_weights, select_evidence, select_state
 from .deciding.signals.exact_bits import BitMaps, read_bits
 from .isolation import isolated_groups
 from .packing.canvas import CodecStream, canvas_size, order_blocks, pack_blocks
+from .reading.conversion import DecodedFrame
 from .reading.decoding import decode_frames
 from .reading.packets import PacketTable, read_packets
 from .reading.pictures import PlanarPicture
@@ -129,7 +130,10 @@ def _iter_groups(
             plans = partition(video, timestamp_tokens)  # 1. GOP partition
             frames = np.concatenate([plan.frames for plan in plans])
 
-    with Workers(video.num_threads(len(frames))) as workers:
+    # The caller's thread scores while others decode ahead, and has help only where they are many: on two cores, one
+    # thread for scoring beside two for decoding made ten files of 1 s to 600 s take up to a third longer, since all
+    # wait for the interpreter's lock.
+    with Workers(video.num_threads // 2) as workers:
         if config.grouping == "readiness":
             groups = score_then_partition(video, frames, workers, clock)
         else:
@@ -199,30 +203,26 @@ class _Video:
     def blocks_hw(self) -> tuple[int, int]:
         return self.size[0] // self.config.factor, self.size[1] // self.config.factor
 
-    def num_threads(self, num_frames: int) -> int:
-        """Threads to decode and score so many frames with."""
-        decoded = max(int(self.table.is_reference.sum()), num_frames)
-        pixels = self.source.height * self.source.width * decoded / max(1, num_frames)
-        return self.config.num_threads or default_threads(pixels)
+    @property
+    def num_threads(self) -> int:
+        return self.config.num_threads or default_threads()
 
     @property
     def held_frames(self) -> int:
         return held_frames(self.blocks_hw[0] * self.blocks_hw[1], self.config)
 
-    def decode(self, frames: np.ndarray) -> Iterator[FrameFeatures]:
+    def decode(self, frames: np.ndarray) -> Iterator[DecodedFrame]:
         return decode_frames(
             self.source,
             self.table,
             frames,
             size=self.size,
             side_data=self.config.bit_source != "codec-video-prep",
-            num_threads=self.num_threads(len(frames)),
-            transform=lambda frame: FrameFeatures.of(frame, self.blocks_hw),
+            num_threads=self.num_threads,
         )
 
     def decode_pictures(self, frames: np.ndarray) -> Iterator[PlanarPicture]:
-        num_threads = self.num_threads(len(frames))
-        decoded = decode_frames(self.source, self.table, frames, size=self.size, num_threads=num_threads)
+        decoded = decode_frames(self.source, self.table, frames, size=self.size, num_threads=self.num_threads)
         return (frame.picture for frame in decoded)
 
     def read_bits(self, frames: np.ndarray) -> BitMaps | None:
@@ -249,12 +249,12 @@ def score(video: _Video, plans: list[GroupPlan], workers: Workers, clock: Clock)
         bits = video.read_bits(wanted)
     decoded = clock.iterate("decode", video.decode(wanted))
     scorer, start = video.scorer(workers, bits), 0
-    features = next(decoded, None)
+    frame = next(decoded, None)
     for plan in plans:
-        while features is not None and features.frame.index < plan.end:
+        while frame is not None and frame.index < plan.end:
             with clock("score"):
-                scorer.push(features)
-            features = next(decoded, None)
+                scorer.push(frame)
+            frame = next(decoded, None)
         found = len(scorer.frame_ids)
         # What is left of a group too damaged to fill its canvases joins the next one, so that only the last group can
         # be short.
@@ -288,9 +288,9 @@ def score_then_partition(video: _Video, sampled: np.ndarray, workers: Workers, c
 
     hold = len(sampled) <= video.held_frames
     scorer = video.scorer(workers, bits, hold)
-    for features in clock.iterate("decode", video.decode(sampled)):
+    for frame in clock.iterate("decode", video.decode(sampled)):
         with clock("score"):
-            scorer.push(features)
+            scorer.push(frame)
     if not scorer.frame_ids:
         return
     held = scorer.pictures

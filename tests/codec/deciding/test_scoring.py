@@ -9,7 +9,7 @@ from synth import make_clip, real_clip
 from transformers_ov2.codec.config import CodecStreamConfig
 from transformers_ov2.codec.deciding import scoring
 from transformers_ov2.codec.deciding.blank import is_bad_frame
-from transformers_ov2.codec.deciding.features import FrameFeatures, block_features
+from transformers_ov2.codec.deciding.features import block_features
 from transformers_ov2.codec.deciding.fusion import Evidence, fuse
 from transformers_ov2.codec.deciding.pooling import halves_and_quarters, pool
 from transformers_ov2.codec.deciding.scoring import Scorer, score_frames
@@ -317,12 +317,12 @@ def test_a_group_is_compared_with_the_one_before():
     """Wherever a group ends, its frames are measured as if the video were one; only the fusion is of the group, and
     that what surprises in its last frame merely passes is not known yet."""
     source = open_source(real_clip("carphone_pristine"))
-    table, blocks = read_packets(source), (GRID[0] // 2, GRID[1] // 2)
+    table = read_packets(source)
     scorers = [Scorer(table, SIZE, (source.height, source.width), CONFIG) for _ in range(2)]
     parts = []
     for frame in decode_frames(source, table, range(60), size=SIZE, side_data=True):
         for scorer in scorers:
-            scorer.push(FrameFeatures.of(frame, blocks))
+            scorer.push(frame)
         if frame.index in (24, 59):
             parts.append(scorers[0].finish())
     whole, halves = scorers[1].finish(), Evidence.concatenate(parts)

@@ -342,20 +342,6 @@ def test_side_data_of_a_video_that_changes_its_size(codec, fmt):
         assert stream.frame_ids[-1] >= 38 and stream.canvases.shape[1:3] == (84, 140)
 
 
-@pytest.mark.parametrize("num_threads", [1, 2, 3])
-def test_transform_is_applied_to_every_frame_once(b_frames, num_threads):
-    source, table = opened(b_frames)
-    seen = []
-
-    def transform(frame):
-        seen.append(frame.index)
-        return None if frame.index == 3 else frame.index * 10
-
-    found = list(decode_frames(source, table, range(20), num_threads=num_threads, transform=transform))
-    assert found == [None if index == 3 else index * 10 for index in range(20)]
-    assert sorted(seen) == list(range(20))
-
-
 def count_decoded(monkeypatch, source, table, indices, **options) -> int:
     """Packets that reach the decoder."""
     sent = []

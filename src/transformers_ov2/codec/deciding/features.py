@@ -40,7 +40,7 @@ def block_features(pictures: Sequence[PlanarPicture], blocks_hw: tuple[int, int]
 
 @dataclass(eq=False)
 class FrameFeatures:
-    """What a frame is compared with others by. Made of one frame alone, so that decoding threads can do it.
+    """What a frame is compared with others by, made of one frame alone.
 
     Attributes:
         frame (`DecodedFrame`): the frame.

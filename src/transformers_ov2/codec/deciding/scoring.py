@@ -98,15 +98,15 @@ class Scorer:
         """Blocks per column and row of a canvas."""
         return self.size[0] // self.config.factor, self.size[1] // self.config.factor
 
-    def push(self, features: FrameFeatures) -> None:
+    def push(self, frame: DecodedFrame) -> None:
         """Takes the next frame, with its `picture` at canvas size and, where the codec has them, `motion_vectors` and
         `quantiser_steps`."""
-        self.frame_ids.append(features.frame.index)
+        self.frame_ids.append(frame.index)
         if self.hold:
-            self.pictures.append(features.frame.picture)
+            self.pictures.append(frame.picture)
         if self.bits is None:
-            self._batch.append(features)
-            if len(self._batch) * features.colours.size >= BATCH_VALUES:
+            self._batch.append(FrameFeatures.of(frame, self.blocks_hw))
+            if len(self._batch) * self._batch[0].colours.size >= BATCH_VALUES:
                 self._measure()
 
     def finish(self) -> Evidence:
@@ -324,5 +324,5 @@ def score_frames(
     """
     scorer = Scorer(table, size, source_hw, config)
     for frame in frames:
-        scorer.push(FrameFeatures.of(frame, scorer.blocks_hw))
+        scorer.push(frame)
     return scorer.finish()

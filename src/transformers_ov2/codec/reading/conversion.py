@@ -3,9 +3,7 @@
 """FFmpeg's frames → pictures as they are displayed, at the size asked for, with the side data of the decoder."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import numpy as np
@@ -23,6 +21,10 @@ _PICTURE_TYPES = {1: "I", 2: "P", 3: "B"}
 # Exact arithmetic, the same on every machine.
 _AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _BILINEAR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+
+# Rows of a plane that are brought to 8 bits at once: little is in between next to large pictures.
+BAND_ROWS = 128
 
 
 @dataclass(eq=False)
@@ -64,16 +66,14 @@ class DecodeRequest:
         size (`tuple[int, int]`, *optional*): height and width of the pictures as displayed; those of the source when
             not given.
         side_data (`bool`): motion vectors and quantisers are wanted.
-        transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame.
     """
 
     size: tuple[int, int] | None = None
     side_data: bool = False
-    transform: Callable[[DecodedFrame], Any] | None = None
 
 
 class FrameConverter:
-    """Turns FFmpeg's frames into `DecodedFrame`s, or what the request's transform makes of them. One per thread.
+    """Turns FFmpeg's frames into `DecodedFrame`s. One per thread.
 
     Every frame gets the size of the first one of its video, those after a change of resolution too.
     """
@@ -88,7 +88,7 @@ class FrameConverter:
         # One scaler for each conversion: a scaler sets itself up anew whenever its formats or sizes change.
         self.to_rgb, self.to_planar, self.resize_first, self.resize_chroma = (VideoReformatter() for _ in range(4))
 
-    def __call__(self, index: int, frame: av.VideoFrame) -> Any:
+    def __call__(self, index: int, frame: av.VideoFrame) -> DecodedFrame:
         """Converts the decoded frame with the presentation index `index`."""
         if frame.colorspace not in _COLORSPACES:
             frame.colorspace = 2  # a reserved or damaged tag: read as an untagged picture
@@ -105,17 +105,14 @@ class FrameConverter:
             params = side_data.get(SideDataType.VIDEO_ENC_PARAMS)
             if params is not None:
                 out.quantiser_steps = self._steps(params, frame)
-        return self._transformed(out)
+        return out
 
-    def from_array(self, index: int, array: np.ndarray) -> Any:
+    def from_array(self, index: int, array: np.ndarray) -> DecodedFrame:
         """A decoded frame of a source of frames, uint8 `[height, width, 3]`."""
         array = np.ascontiguousarray(array)
         resized = self.request.size is not None
         picture = self._picture(av.VideoFrame.from_ndarray(array)) if resized else PlanarPicture.from_rgb(array)
-        return self._transformed(DecodedFrame(index, picture, ""))
-
-    def _transformed(self, frame: DecodedFrame) -> Any:
-        return frame if self.request.transform is None else self.request.transform(frame)
+        return DecodedFrame(index, picture, "")
 
     def _picture(self, frame: av.VideoFrame) -> PlanarPicture:
         height, width = self.target
@@ -133,7 +130,11 @@ class FrameConverter:
             if pixels.shape == (height, width):
                 # Not by libswscale, which makes what has more than 8 bits darker by up to three quarters of a level.
                 half = 1 << (depth - 8) >> 1
-                out[index] = ((pixels.astype(np.uint32) + half) >> (depth - 8)).clip(0, 255) if half else pixels
+                for top in range(0, height, BAND_ROWS):
+                    band = pixels[top : top + BAND_ROWS]
+                    if half:
+                        band = ((band.astype(np.uint32) + half) >> (depth - 8)).clip(0, 255)
+                    out[index, top : top + BAND_ROWS] = band
                 continue
             # Values of more than 8 bits are scaled and brought to 8 in one step.
             resized = (self.resize_chroma if index else self.resize_first).reformat(

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,7 @@ def decode_frames(
     size: tuple[int, int] | None = None,
     side_data: bool = False,
     num_threads: int = 1,
-    transform: Callable[[DecodedFrame], Any] | None = None,
-) -> Iterator[Any]:
+) -> Iterator[DecodedFrame]:
     """Decodes the frames at `indices`, in ascending order, each once.
 
     Only the groups of pictures that hold a wanted frame are read, from their key frame to the last packet needed;
@@ -74,10 +73,9 @@ def decode_frames(
         side_data (`bool`): export motion vectors and steps of the quantiser.
         num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (4K: one); with 1
             everything runs in the caller's thread.
-        transform (`Callable[[DecodedFrame], Any]`, *optional*): applied to each frame, in the thread that converts it.
 
     Yields:
-        [`DecodedFrame`], or what `transform` makes of it
+        [`DecodedFrame`]
 
     Raises:
         VideoError: the source cannot be opened any more.
@@ -96,7 +94,7 @@ def decode_frames(
         raise IndexError(
             f"{source.name}: indices must lie in [0, {table.num_frames}), got {indices[0]} to {indices[-1]}."
         )
-    request = DecodeRequest(None if size is None else (int(size[0]), int(size[1])), side_data, transform)
+    request = DecodeRequest(None if size is None else (int(size[0]), int(size[1])), side_data)
     return _decode(source, table, indices, request, num_threads)
 
 
@@ -265,6 +263,7 @@ class _Reader:
             # Decoders output in order of presentation; where timestamps say otherwise, or a frame is lost, later
             # ones wait a little.
             held[index] = frame
+            del frame  # or the decoder would need room for one picture more
             while expected and (expected[0] in held or len(held) > _HELD_FRAMES):
                 index = expected.popleft()
                 if index in held:
@@ -305,20 +304,24 @@ class _Reader:
             raise VideoError(f"{self.source.name}: there is not enough memory to decode it.") from error
         except av.FFmpegError:  # a damaged packet, or the end twice: what else can be decoded is used
             return
-        for frame in frames:
+        while frames:
+            frame = frames.pop(0)
             index = wanted.pop(frame.pts, None)
             if index is not None:
                 yield index, frame
+            del frame
 
 
 def _decode_jobs(
     source: VideoSource, table: PacketTable, jobs: list[_Job], request: DecodeRequest
-) -> Iterator[tuple[int, Any]]:
+) -> Iterator[tuple[int, DecodedFrame]]:
     converter = FrameConverter(source, request)
     with contextlib.closing(_Reader(source, table.packets, request.side_data)) as reader:
         for job in jobs:
             for index, frame in reader.frames(job):
-                yield index, converter(index, frame)
+                frame = converter(index, frame)
+                yield index, frame
+                del frame
 
 
 class _Pool:
@@ -335,10 +338,8 @@ class _Pool:
         # range is only as fast as one thread.
         self.converter = FrameConverter(source, request) if num_workers < num_threads else None
         height, width = (source.height, source.width) if self.converter or request.size is None else request.size
-        # Two bytes a pixel for most decoded pictures, three for converted ones, as much again for what a transform
-        # makes of them, and their vectors.
-        converted = 3 if request.transform is None else 6
-        frame_bytes = (2 if self.converter else converted) * height * width + 2**16
+        # Two bytes a pixel for most decoded pictures, three for converted ones, and their vectors.
+        frame_bytes = (2 if self.converter else 3) * height * width + 2**16
         self.capacity = max(2, _BUFFER_BYTES // (min(self.window, len(jobs)) * frame_bytes))
         self.changed = threading.Condition()
         # By job: whether it is ready, the index of a frame, and the frame or what `converter` makes it of.
@@ -351,7 +352,7 @@ class _Pool:
             threading.Thread(target=self._work, name="decode_frames", daemon=True) for _ in range(num_workers)
         ]
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
+    def __iter__(self) -> Iterator[tuple[int, DecodedFrame]]:
         for thread in self.threads:
             thread.start()
         try:
