@@ -452,10 +452,15 @@ def test_large_pictures_are_decoded_in_fewer_threads(b_frames, monkeypatch):
     asked = []
     pool = decoding._Pool
     monkeypatch.setattr(decoding, "_Pool", lambda *args: asked.append(args[-1]) or pool(*args))
-    for size, expected in (((96, 128), [8]), ((1440, 2560), [3]), ((2160, 3840), [])):
+    for size, expected in (((96, 128), [8]), ((1440, 2560), [3]), ((2160, 3840), [1])):
         asked.clear()
         found = list(decode_frames(dataclasses.replace(source, coded_size=size), table, range(6), num_threads=8))
         assert asked == expected and len(found) == 6
+    # One decoder, and no room for pictures of this size that wait.
+    asked.clear()
+    large = dataclasses.replace(source, coded_size=(2160, 3840))
+    assert len(list(decode_frames(large, table, range(6), size=(2156, 3836), num_threads=8))) == 6
+    assert asked == []
 
 
 def test_error_in_a_worker_reaches_the_caller(b_frames, monkeypatch):

@@ -72,7 +72,7 @@ def decode_frames(
             source when not given: then square pixels are equal to PyAV's in RGB.
         side_data (`bool`): export motion vectors and steps of the quantiser.
         num_threads (`int`): GOP ranges decoded in parallel, fewer where pictures are large (4K: one); with 1
-            everything runs in the caller's thread.
+            everything runs in the caller's thread, and so it does where a few pictures of `size` take 64 MiB.
 
     Yields:
         [`DecodedFrame`]
@@ -107,11 +107,14 @@ def _decode(
             yield converter.from_array(index, source.frame(index))
         return
     jobs = _plan(table, indices)
-    num_threads = min(num_threads, max(1, _DECODER_BYTES // (_HELD_PICTURES * _picture_bytes(source))))
-    # A single job gets a thread of its own as well, so that the caller works on frames while others are decoded.
+    num_workers = min(num_threads, max(1, _DECODER_BYTES // (_HELD_PICTURES * _picture_bytes(source))))
+    # A single one has a thread of its own as well, so that the caller works on frames while others are decoded, unless
+    # pictures are so large that none should wait.
+    height, width = request.size or (source.height, source.width)
+    waits = num_workers > 1 or _READY_FRAMES * 3 * height * width <= _BUFFER_BYTES
     frames = (
-        _Pool(source, table, jobs, request, num_threads)
-        if num_threads > 1 and len(indices) > 1
+        _Pool(source, table, jobs, request, num_workers)
+        if num_threads > 1 and len(indices) > 1 and waits
         else _decode_jobs(source, table, jobs, request)
     )
     found = []
