@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .config import CodecStreamConfig
-from .deciding.blank import is_bad_frame
+from .deciding.blank import bad_frames
 from .deciding.budget import GroupPlan, held_frames, plan_groups, timestamp_text_tokens
 from .deciding.features import block_features
 from .deciding.fusion import Evidence
@@ -335,7 +335,7 @@ def select(
     scores = group.evidence.score
     grid = scores.shape[1:]
     budget = (group.num_canvases - 1) * grid[0] * grid[1]
-    bad = np.array([is_bad_frame(picture) for picture in group.pictures])
+    bad = bad_frames(group.pictures)
     anchor = int(np.argmin(bad))
     limits = {"anchor": anchor, "bad": bad, "max_frames": group.max_timestamps - 1}
     selected = np.zeros((0, 3), dtype=np.int64)
