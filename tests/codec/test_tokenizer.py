@@ -294,7 +294,8 @@ class TestDeterminism:
         started, start = [], threading.Thread.start
         monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread.name), start(thread)))
         tokenize_video(clip, target_canvas=8, num_threads=num_threads)
-        assert sum(name.startswith("codec") for name in started) == scoring
+        # An idle thread takes the next work before another one is started.
+        assert min(scoring, 1) <= sum(name.startswith("codec") for name in started) <= scoring
         assert any(name.startswith("decode_frames") for name in started) == (num_threads > 1)
 
     @pytest.mark.parametrize("selection", SELECTIONS)
