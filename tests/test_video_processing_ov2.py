@@ -665,6 +665,20 @@ def test_codec_options_of_a_call_are_laid_over_the_instance(clip):
     assert grid(max_pixels=1568, min_pixels=784, codec={"max_pixels": 56 * 84}) == [8, 4, 6]
 
 
+@pytest.mark.parametrize(("asked", "of_torch", "expected"), [(0, 1, 1), (0, 3, 2), (5, 1, 5)])
+def test_threads_of_the_tokenizer_are_those_of_torch(clip, asked, of_torch, expected, monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: of_torch)
+    monkeypatch.setattr("transformers_ov2.codec.workers.available_cores", lambda: 2)
+    seen, original = [], video_processing_ov2.tokenize_video
+    monkeypatch.setattr(
+        video_processing_ov2,
+        "tokenize_video",
+        lambda source, config, **options: (seen.append(config.num_threads), original(source, config, **options))[1],
+    )
+    OV2VideoProcessor(video_backend="codec", codec={"target_canvas": 2, "num_threads": asked})(clip)
+    assert seen == [expected]
+
+
 def test_decoded_frames_through_the_codec_tokenizer(frames):
     processor = OV2VideoProcessor(codec={"target_canvas": 4}, **SIZE)
     features = processor(frames, video_metadata={"total_num_frames": 30, "fps": 10}, return_metadata=True)

@@ -62,7 +62,8 @@ class OV2VideoProcessorKwargs(VideosKwargs, total=False):
         [`~transformers_ov2.codec.Isolation`], a dict replaces them. Linux only.
     codec (`dict`, *optional*):
         Options of [`~transformers_ov2.codec.CodecStreamConfig`] (`video_backend="codec"`). Options given in a call
-        are laid over those of the video processor.
+        are laid over those of the video processor. `num_threads=0` is no more than torch has: one in the workers of a
+        data loader.
     """
 
     patch_size: int

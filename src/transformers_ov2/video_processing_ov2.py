@@ -39,6 +39,7 @@ from .codec.reading.network import NetworkLimits
 from .codec.reading.packets import PacketTable
 from .codec.reading.source import Isolation, VideoError, VideoSource, open_source
 from .codec.tokenizer import tokenize_video
+from .codec.workers import default_threads
 from .image_inputs import load_image, to_8_bits, to_opaque, to_rgb
 from .video_inputs import OV2VideoMetadata, flatten_metadata, flatten_videos, is_path_list, local_path
 from .video_options import (
@@ -325,7 +326,10 @@ class OV2VideoProcessor(BaseVideoProcessor):
 
         options = self._standardize_kwargs(**options)
         if backend == "codec":
-            options["codec"] = self._codec_config(options)
+            config = self._codec_config(options)
+            # As for sampled frames: the workers of a data loader have one thread each.
+            num_threads = config.num_threads or min(default_threads(), torch.get_num_threads())
+            options["codec"] = config.replace(num_threads=num_threads)
         return options
 
     def _process_video(self, video, metadata: VideoMetadata | None, options: dict[str, Any]) -> _Clip:
