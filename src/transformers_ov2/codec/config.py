@@ -92,7 +92,7 @@ class CodecStreamConfig:
             whose number of groups is known only afterwards.
         num_threads (`int`, defaults to 0):
             Threads that decode, each its own range of GOPs, while the caller's scores, and half as many that help with
-            scoring where these are more than one; 1 starts none, and 0 takes the available cores, at most 8. The
+            scoring where these are more than one; 1 starts none, and 0 takes the available cores, at most 4. The
             result does not depend on it.
     """
 
