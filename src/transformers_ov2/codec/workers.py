@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
-# Threads of a call unless more are asked for. Decoding takes up to three times as long as scoring, so that more of them
-# would wait for the caller's.
+# Threads of a call unless more are asked for. Decoding takes about three times as long as scoring at most, so that
+# more of them would wait for the caller's.
 MAX_THREADS = 4
 
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

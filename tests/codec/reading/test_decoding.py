@@ -532,6 +532,22 @@ def test_side_data_does_not_keep_pictures():
         gc.enable()
 
 
+def test_no_frame_is_kept_while_the_next_one_is_decoded(b_frames, monkeypatch):
+    """Of 4K, each is 12 to 25 MB."""
+    source, table = opened(b_frames)
+    kept, pick = [], decoding._Reader._pick
+
+    def counted(reader, packet, wanted):
+        kept.append(sum(type(each) is av.VideoFrame for each in gc.get_objects()))
+        return pick(reader, packet, wanted)
+
+    monkeypatch.setattr(decoding._Reader, "_pick", counted)
+    others = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+    found = [frame.index for frame in decode_frames(source, table, range(48), size=(28, 28))]
+    assert found == list(range(48))
+    assert max(kept) == others + 1  # the empty one that PyAV's decoder fills next
+
+
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_decoders_do_not_wait_for_the_garbage_collector(b_frames, num_threads):
     source, table = opened(b_frames)

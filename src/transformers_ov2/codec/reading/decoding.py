@@ -266,7 +266,8 @@ class _Reader:
             # Decoders output in order of presentation; where timestamps say otherwise, or a frame is lost, later
             # ones wait a little.
             held[index] = frame
-            del frame  # or the decoder would need room for one picture more
+            # Nobody keeps a frame while the next one is decoded, or the decoder would need room for one picture more.
+            del frame
             while expected and (expected[0] in held or len(held) > _HELD_FRAMES):
                 index = expected.popleft()
                 if index in held:
@@ -307,12 +308,10 @@ class _Reader:
             raise VideoError(f"{self.source.name}: there is not enough memory to decode it.") from error
         except av.FFmpegError:  # a damaged packet, or the end twice: what else can be decoded is used
             return
-        while frames:
-            frame = frames.pop(0)
+        for frame in frames:
             index = wanted.pop(frame.pts, None)
             if index is not None:
                 yield index, frame
-            del frame
 
 
 def _decode_jobs(
@@ -324,7 +323,6 @@ def _decode_jobs(
             for index, frame in reader.frames(job):
                 frame = converter(index, frame)
                 yield index, frame
-                del frame
 
 
 class _Pool:
