@@ -23,10 +23,6 @@ _AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _BILINEAR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
-# Rows of a plane that are brought to 8 bits at once: little is in between next to large pictures.
-BAND_ROWS = 128
-
-
 @dataclass(eq=False)
 class DecodedFrame:
     """One decoded frame as it is displayed: turned, mirrored and stretched, its vectors and maps as well.
@@ -130,11 +126,7 @@ class FrameConverter:
             if pixels.shape == (height, width):
                 # Not by libswscale, which makes what has more than 8 bits darker by up to three quarters of a level.
                 half = 1 << (depth - 8) >> 1
-                for top in range(0, height, BAND_ROWS):
-                    band = pixels[top : top + BAND_ROWS]
-                    if half:
-                        band = ((band.astype(np.uint32) + half) >> (depth - 8)).clip(0, 255)
-                    out[index, top : top + BAND_ROWS] = band
+                out[index] = ((pixels.astype(np.uint32) + half) >> (depth - 8)).clip(0, 255) if half else pixels
                 continue
             # Values of more than 8 bits are scaled and brought to 8 in one step.
             resized = (self.resize_chroma if index else self.resize_first).reformat(
